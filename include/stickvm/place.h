@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* place.h: where a store lies: a folder of container files, or a raw partition or device. */
+#ifndef STICKVM_PLACE_H
+#define STICKVM_PLACE_H
+
+#include "stickvm/dev.h"
+
+/* How a new place is laid out. Zero fields take what the medium says, else the default. */
+struct sv_place_params {
+	uint64_t max_bytes;       /* never grow beyond; 0: no limit but the free space */
+	uint32_t segment_bytes;   /* unit of growth and of alignment; 0: 8 MiB */
+	uint32_t page_bytes;      /* measured flash page; 0: unknown */
+	uint32_t erase_bytes;     /* measured erase unit; 0: unknown */
+	uint32_t open_units;      /* measured; 0: unknown */
+	uint64_t container_bytes; /* a container file's largest size; 0: just under 4 GiB */
+};
+
+/*
+ * Lays out a new place. `path` is a folder (made if missing; must be empty of containers) or a
+ * block device or a regular file that is to be used like a raw partition (must exist).
+ * What is there already is never overwritten: -EEXIST where a container header is found.
+ * Nothing but the layout is written; sv_store_format makes the store inside.
+ * Returns 0 or a negative errno (-EROFS, -EACCES, -ENOSPC, ...).
+ */
+int sv_place_create(const char *path, const struct sv_place_params *params);
+
+/*
+ * Opens a place and locks it. Shared for reading, exclusive for writing: -EBUSY when another
+ * process (of any user) holds it. -ENOENT: nothing there; -EMEDIUMTYPE: no container header;
+ * -EPROTONOSUPPORT: of a newer format; -EBADMSG: both copies of the header are damaged.
+ * The device is the caller's: sv_dev_close releases the lock.
+ */
+int sv_place_open(const char *path, bool read_only, struct sv_dev **ret_dev);
+
+/* Removes every file of a folder place that is not in use (-EBUSY), and the folder. */
+int sv_place_remove(const char *path);
+
+/* What the host's block layer counted since boot for the device that holds `path`; false where
+ * it cannot be known (FUSE file systems without a visible device). Bytes. */
+bool sv_place_host_written(const char *path, uint64_t *ret_bytes);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vm.h: a VM's settings: the machine that belongs to it, fixed at create and changed only by set. */
+#ifndef LAUNCHER_VM_H
+#define LAUNCHER_VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+
+/*
+ * On the stick: stickvm/vms/NAME/vm.yaml (this), stickvm/vms/NAME/disk/ (the store, see
+ * stickvm/place.h), stickvm/vms/NAME/ (firmware variables, a copied ISO).
+ * All strings are owned by the struct; NULL means "not set".
+ */
+enum vm_os { VM_OS_LINUX, VM_OS_WINDOWS, VM_OS_OTHER };
+enum vm_bus { VM_BUS_VIRTIO_BLK, VM_BUS_VIRTIO_SCSI, VM_BUS_NVME, VM_BUS_SATA, VM_BUS_USB };
+enum vm_firmware { VM_FW_BIOS, VM_FW_UEFI };
+enum vm_cpu { VM_CPU_ROAM, VM_CPU_ROAM_V3, VM_CPU_HOST };
+enum vm_policy { VM_POLICY_STICK, VM_POLICY_HOST };
+
+struct vm {
+	char *name;
+	char *uuid;             /* of the machine, canonical text */
+	char *mac;              /* "52:54:00:xx:xx:xx" */
+	char *machine;          /* QEMU's versioned name, "pc-q35-7.2" */
+	enum vm_os os;
+	enum vm_bus bus;        /* of the root disk */
+	enum vm_firmware firmware;
+	enum vm_cpu cpu;
+	enum vm_policy policy;
+	uint64_t ram_bytes;
+	uint32_t cpus;
+	uint16_t ssh_port;      /* forwarded on loopback */
+	uint64_t size_bytes;    /* of the root disk */
+	char *iso;              /* absolute, or relative to the VM's folder; NULL: none */
+	uint64_t created_s;     /* Unix time */
+};
+
+/* Parses and checks a settings file; an error names file, line and what is allowed.
+ * On success the strings in `ret_vm` are the caller's: vm_free. */
+int vm_load(const char *path, struct vm *ret_vm, struct err *err);
+/* Writes it whole or not at all (new file, fsync, rename), keeping it human-editable. */
+int vm_save(const char *path, const struct vm *vm, struct err *err);
+/* Takes an emptied struct as well. */
+void vm_free(struct vm *vm);
+
+/* 0 where `name` can name a VM: 1 to 64 of [A-Za-z0-9._-], not starting with '.' or '-'. */
+int vm_name_check(const char *name, struct err *err);
+
+#endif
