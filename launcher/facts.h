@@ -21,50 +21,50 @@ enum fact_bool { FACT_UNKNOWN = 0, FACT_NO, FACT_YES };
 
 struct facts {
 	/* the host */
-	char *host_kernel;             /* release, "6.1.0-18-amd64" */
+	char *host_kernel; /* release, "6.1.0-18-amd64" */
 	char *host_cpu_model;
-	char *host_cpu_flags;          /* as in /proc/cpuinfo, separated by spaces */
-	uint64_t host_cpus;            /* that this process may use */
+	char *host_cpu_flags; /* as in /proc/cpuinfo, separated by spaces */
+	uint64_t host_cpus;   /* that this process may use */
 	uint64_t host_mem_bytes;
-	uint64_t host_mem_free_bytes;  /* available without swapping */
-	enum fact_bool host_io_uring;  /* a ring can be set up */
-	enum fact_bool host_fuse;      /* /dev/fuse may be opened */
-	char *host_x11;                /* $DISPLAY */
-	char *host_wayland;            /* $WAYLAND_DISPLAY */
-	enum fact_bool host_terminal;  /* standard input and output are a terminal */
-	uint64_t host_ssh_port;        /* the first free port from the VM's own upwards */
+	uint64_t host_mem_free_bytes; /* available without swapping */
+	enum fact_bool host_io_uring; /* a ring can be set up */
+	enum fact_bool host_fuse;     /* /dev/fuse may be opened */
+	char *host_x11;		      /* $DISPLAY */
+	char *host_wayland;	      /* $WAYLAND_DISPLAY */
+	enum fact_bool host_terminal; /* standard input and output are a terminal */
+	uint64_t host_ssh_port;	      /* the first free port from the VM's own upwards */
 	/* KVM */
-	char *kvm_verdict;             /* kvm_verdict_name */
-	uint64_t kvm_loops_per_s;      /* of the speed probe */
+	char *kvm_verdict;	  /* kvm_verdict_name */
+	uint64_t kvm_loops_per_s; /* of the speed probe */
 	/* QEMU */
 	char *qemu_path;
-	char *qemu_version;            /* "7.2.22" */
-	char *qemu_displays;           /* separated by spaces */
-	enum fact_bool qemu_io_uring;  /* built in */
-	enum fact_bool qemu_sandbox;   /* built in */
+	char *qemu_version;	      /* "7.2.22" */
+	char *qemu_displays;	      /* separated by spaces */
+	enum fact_bool qemu_io_uring; /* built in */
+	enum fact_bool qemu_sandbox;  /* built in */
 	/* firmware */
-	char *firmware_code;           /* UEFI without secure boot */
-	char *firmware_vars;           /* the template of its variables */
+	char *firmware_code; /* UEFI without secure boot */
+	char *firmware_vars; /* the template of its variables */
 	/* the stick */
-	char *stick_path;              /* as asked for */
-	char *stick_node;              /* "/dev/sdb1" */
+	char *stick_path; /* as asked for */
+	char *stick_node; /* "/dev/sdb1" */
 	enum fact_bool stick_usb;
 	char *stick_vendor;
 	char *stick_product;
-	char *stick_usb_id;            /* "0781:5588" */
-	char *stick_port;              /* "2-1.4": bus and ports */
-	char *stick_hubs;              /* between root and stick, outermost first; "" none */
-	uint64_t stick_speed_mbps;     /* of the link */
-	uint64_t stick_usb_version;    /* bcdUSB: what the device could do, 0x0320 */
-	char *stick_driver;            /* "uas", "usb-storage" */
-	uint64_t stick_power_ma;       /* the most it asks for */
+	char *stick_usb_id;	    /* "0781:5588" */
+	char *stick_port;	    /* "2-1.4": bus and ports */
+	char *stick_hubs;	    /* between root and stick, outermost first; "" none */
+	uint64_t stick_speed_mbps;  /* of the link */
+	uint64_t stick_usb_version; /* bcdUSB: what the device could do, 0x0320 */
+	char *stick_driver;	    /* "uas", "usb-storage" */
+	uint64_t stick_power_ma;    /* the most it asks for */
 	enum fact_bool stick_removable;
-	char *stick_fs;                /* "exfat", "fuseblk", "ext4" */
+	char *stick_fs; /* "exfat", "fuseblk", "ext4" */
 	char *stick_mount_point;
 	char *stick_mount_options;
 	enum fact_bool stick_read_only;
-	uint64_t stick_size_bytes;     /* of the file system */
-	uint64_t stick_free_bytes;     /* meaningful where stick_size_bytes is known */
+	uint64_t stick_size_bytes; /* of the file system */
+	uint64_t stick_free_bytes; /* meaningful where stick_size_bytes is known */
 };
 
 enum fact_type { FACT_TYPE_BOOL, FACT_TYPE_U64, FACT_TYPE_TEXT };
@@ -72,7 +72,7 @@ enum fact_type { FACT_TYPE_BOOL, FACT_TYPE_U64, FACT_TYPE_TEXT };
 struct fact_field {
 	const char *name; /* "stick.speed_mbps": section and key in JSON */
 	enum fact_type type;
-	size_t offset;    /* in struct facts */
+	size_t offset; /* in struct facts */
 };
 
 extern const struct fact_field facts_table[];
@@ -103,8 +103,8 @@ struct facts facts_view(const struct facts *facts, const char *const *names);
  * in $PATH. Never fails: what cannot be known is unknown. */
 struct facts_wanted {
 	const char *qemu;
-	uint16_t ssh_port;  /* 0: do not look for a port */
-	const char *stick;  /* a path on the stick, or its node; NULL: none */
+	uint16_t ssh_port; /* 0: do not look for a port */
+	const char *stick; /* a path on the stick, or its node; NULL: none */
 };
 void facts_gather(const struct facts_wanted *wanted, struct facts *ret_facts);
 

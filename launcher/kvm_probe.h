@@ -7,18 +7,18 @@
 
 enum kvm_verdict {
 	KVM_UNKNOWN = 0, /* not probed */
-	KVM_WORKS,       /* ran the guest at the speed of the processor */
-	KVM_ABSENT,      /* no device */
-	KVM_DENIED,      /* the device may not be opened by this user */
-	KVM_BROKEN,      /* a call failed, or the guest did not end as it must */
-	KVM_TOO_SLOW,    /* ran, but so slowly that emulation is faster */
-	KVM_HANGS,       /* did not end within the time limit, nor in time to tell a speed */
+	KVM_WORKS,	 /* ran the guest at the speed of the processor */
+	KVM_ABSENT,	 /* no device */
+	KVM_DENIED,	 /* the device may not be opened by this user */
+	KVM_BROKEN,	 /* a call failed, or the guest did not end as it must */
+	KVM_TOO_SLOW,	 /* ran, but so slowly that emulation is faster */
+	KVM_HANGS,	 /* did not end within the time limit, nor in time to tell a speed */
 };
 
 struct kvm_result {
 	enum kvm_verdict verdict;
-	int error;                 /* errno of what failed under KVM_BROKEN; 0: none */
-	uint64_t loops_per_s;      /* measured; 0: not measured */
+	int error;	      /* errno of what failed under KVM_BROKEN; 0: none */
+	uint64_t loops_per_s; /* measured; 0: not measured */
 };
 
 /*
