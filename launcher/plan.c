@@ -2,7 +2,6 @@
 /* plan.c: a plan as text for people and as JSON for scripts. */
 #include "plan.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -107,20 +106,4 @@ char *plan_to_text(const struct plan *plan, unsigned width)
 	for (size_t i = 0; i < plan->count; i++)
 		print_row(out, &plan->decisions[i], columns);
 	return fclose(out) == 0 ? text : NULL;
-}
-
-void plan_format_bytes(uint64_t bytes, char *text, size_t text_bytes)
-{
-	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-	unsigned unit = 0;
-	uint64_t scale = 1;
-
-	while (unit < 4 && bytes >= scale * 1024) {
-		scale *= 1024;
-		unit++;
-	}
-	if (bytes % scale == 0)
-		snprintf(text, text_bytes, "%" PRIu64 " %s", bytes / scale, units[unit]);
-	else
-		snprintf(text, text_bytes, "%.1f %s", (double)bytes / (double)scale, units[unit]);
 }

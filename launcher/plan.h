@@ -80,7 +80,4 @@ json_t *plan_to_json(const struct plan *plan);
  * is the caller's; NULL when out of memory. */
 char *plan_to_text(const struct plan *plan, unsigned width);
 
-/* "16 MiB", "1.5 GiB": the largest binary unit that leaves at most one digit after the point. */
-void plan_format_bytes(uint64_t bytes, char *text, size_t text_bytes);
-
 #endif

@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "size.h"
+
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
@@ -147,7 +149,7 @@ void decide_batch_size(const struct input *in, struct plan *plan, struct decisio
 		plan->batch_bytes = speed >= 5000 ? 64 * MIB : speed >= 480 ? 32 * MIB : 1 * MIB;
 		row_reason(row, "at most what a link of %" PRIu64 " Mbit/s carries in 2 s", speed);
 	}
-	plan_format_bytes(plan->batch_bytes, text, sizeof text);
+	size_human(plan->batch_bytes, text, sizeof text);
 	row_value(row, "%s", text);
 }
 
@@ -165,14 +167,14 @@ void decide_map_ram(const struct input *in, struct plan *plan, struct decision *
 	char text[32], have[32];
 
 	plan->map_ram_bytes = 64 * MIB;
-	plan_format_bytes(free_bytes, have, sizeof have);
+	size_human(free_bytes, have, sizeof have);
 	if (free_bytes && free_bytes < 2 * GIB) {
 		plan->map_ram_bytes = 16 * MIB;
 		row_reason(row, "less than usual: only %s are available here", have);
 	} else {
 		row_reason(row, "holds the whole map of a disk of some 32 GiB; the rest is paged");
 	}
-	plan_format_bytes(plan->map_ram_bytes, text, sizeof text);
+	size_human(plan->map_ram_bytes, text, sizeof text);
 	row_value(row, "%s", text);
 }
 

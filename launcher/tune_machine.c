@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kvm_probe.h"
+#include "size.h"
 
 /* "7.2.22" and "pc-q35-7.2" as 7002; 0 when there is no version. */
 static unsigned version_number(const char *text)
@@ -179,8 +180,8 @@ void decide_memory(const struct input *in, struct plan *plan, struct decision *r
 	char want[32], have[32];
 
 	(void)plan; /* the VM's setting is the value */
-	plan_format_bytes(in->vm->ram_bytes, want, sizeof want);
-	plan_format_bytes(free_bytes, have, sizeof have);
+	size_human(in->vm->ram_bytes, want, sizeof want);
+	size_human(free_bytes, have, sizeof have);
 	row_value(row, "%s, anonymous", want);
 	row_reason(row, "the VM's; %s are available here", free_bytes ? have : "unknown amounts");
 	if (free_bytes && in->vm->ram_bytes > free_bytes) {

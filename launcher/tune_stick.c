@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "size.h"
+
 #define MIB (UINT64_C(1) << 20)
 
 /* Below this much free space the user is told before the guest runs into it. */
@@ -64,7 +66,7 @@ void decide_place(const struct input *in, struct plan *plan, struct decision *ro
 	char text[32];
 
 	(void)plan;
-	plan_format_bytes(f->stick_free_bytes, text, sizeof text);
+	size_human(f->stick_free_bytes, text, sizeof text);
 	row_value(row, "%s", f->stick_fs ? f->stick_fs : "unknown");
 	if (f->stick_read_only == FACT_YES)
 		row_refuse(row, EXIT_FAILED,
