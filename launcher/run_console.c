@@ -88,6 +88,7 @@ static void set_raw(struct console *c)
 		c->terminal = false;
 		return;
 	}
+	c->raw = true;
 	raw = c->saved;
 	cfmakeraw(&raw);
 	tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
@@ -208,13 +209,13 @@ void console_end(struct console *c, unsigned timeout_ms)
 		if (pthread_timedjoin_np(c->copier, NULL, &until) != 0) {
 			/* Held by a terminal that takes no more: let it go with the process. */
 			pthread_detach(c->copier);
-			c->fd = -1;
+			c->fd = -1; /* the thread's, until it ends */
 		}
 	}
-	if (c->terminal && c->fd != -1)
+	if (c->raw)
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &c->saved);
 	if (c->fd >= 0)
 		close(c->fd);
 	c->fd = -1;
-	c->copying = false;
+	c->copying = c->raw = false;
 }

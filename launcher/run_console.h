@@ -27,6 +27,7 @@ struct console {
 	bool terminal; /* raw mode, and Ctrl-] is ours */
 	bool input;    /* standard input has not ended */
 	bool menu;     /* the next key is for us */
+	bool raw;      /* `saved` is to be put back */
 	struct termios saved;
 	pthread_t copier; /* QEMU to standard output */
 	bool copying;

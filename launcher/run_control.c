@@ -63,8 +63,7 @@ size_t control_polls(const struct control *control, struct pollfd *polls)
 static void drop(struct control_client *client)
 {
 	close(client->fd);
-	client->fd = -1;
-	client->used = 0;
+	*client = (struct control_client){.fd = -1};
 }
 
 static void take_client(struct control *control)

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <jansson.h>
 
@@ -19,7 +20,9 @@
 enum { CONTROL_CLIENTS = 8, CONTROL_LINE_BYTES = 4096, CONTROL_POLLS = CONTROL_CLIENTS + 1 };
 
 struct control_client {
-	int fd; /* -1: a free place */
+	int fd;		/* -1: a free place */
+	bool waits;	/* for a reply that comes later: the session's to use, until it is gone */
+	int64_t due_ms; /* when it must have one */
 	size_t used;
 	char line[CONTROL_LINE_BYTES];
 };
