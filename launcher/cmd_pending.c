@@ -11,16 +11,6 @@ static int pending(const struct args *args)
 	return ui_fail(args, &err);
 }
 
-int cmd_run(const struct args *args)
-{
-	return pending(args);
-}
-
-int cmd_stop(const struct args *args)
-{
-	return pending(args);
-}
-
 int cmd_init(const struct args *args)
 {
 	return pending(args);

@@ -291,7 +291,7 @@ static enum exit_status finish(struct session *s, enum exit_status status, struc
 	if (s->qmp_listen_fd >= 0)
 		close(s->qmp_listen_fd);
 	run_qemu_free(&s->qemu); /* I2 */
-	if (run_disk_close(&s->disk, &close_err) < 0) {
+	if (run_disk_close(&s->disk, s->req->stick, s->req->vm, &close_err) < 0) {
 		if (status != EXIT_DONE)
 			session_say(s, "%s", err->text);
 		*err = close_err;

@@ -8,10 +8,12 @@
 #include "argv.h"
 #include "plan.h"
 #include "run_dir.h"
+#include "stick.h"
 #include "stickvm/store.h"
 #include "vm.h"
 
 struct run_request {
+	struct stick *stick;
 	const struct vm *vm;
 	const struct plan *plan;
 	const struct argv *argv;   /* of QEMU, for the paths in `dir` */

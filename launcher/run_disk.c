@@ -6,11 +6,12 @@
 
 #include <errno.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include "vm_store.h"
 
 struct server {
 	struct sv_fuse *fuse;
@@ -49,26 +50,24 @@ int run_disk_serve(struct sv_store *store, const char *mountpoint, const char *n
 		   struct run_disk *ret_disk, struct err *err)
 {
 	const struct sv_fuse_options opts = {.name = name};
-	struct run_disk disk = {.store = store, .ended_fd = eventfd(0, EFD_CLOEXEC)};
-	struct err ignored;
-	int rc = disk.ended_fd < 0 ? -errno : sv_fuse_mount(store, mountpoint, &opts, &disk.fuse);
+	struct run_disk *disk = ret_disk;
+	int rc;
 
+	*disk = (struct run_disk){.store = store, .ended_fd = eventfd(0, EFD_CLOEXEC)};
+	rc = disk->ended_fd < 0 ? -errno : sv_fuse_mount(store, mountpoint, &opts, &disk->fuse);
 	if (rc == 0)
-		rc = -start_server(&disk);
-	if (rc < 0) {
-		err_set(err, EXIT_FAILED, "%s: the disk cannot be mounted: %s%s%s", mountpoint,
-			strerror(-rc), *sv_fuse_why() ? ": " : "", sv_fuse_why());
-		run_disk_close(&disk, &ignored);
-		return -1;
-	}
-	*ret_disk = disk;
+		rc = -start_server(disk);
+	if (rc < 0)
+		return err_set(err, EXIT_FAILED, "%s: the disk cannot be mounted: %s%s%s",
+			       mountpoint, strerror(-rc), *sv_fuse_why() ? ": " : "",
+			       sv_fuse_why());
 	return 0;
 }
 
-int run_disk_close(struct run_disk *disk, struct err *err)
+int run_disk_close(struct run_disk *disk, struct stick *stick, const struct vm *vm, struct err *err)
 {
 	void *server_rc = NULL;
-	int rc;
+	int rc = 0;
 
 	if (disk->serving) {
 		sv_fuse_stop(disk->fuse);
@@ -76,17 +75,13 @@ int run_disk_close(struct run_disk *disk, struct err *err)
 		disk->server_error = (int)(intptr_t)server_rc;
 		disk->serving = false;
 	}
-	rc = disk->store ? sv_store_close(disk->store) : 0;
+	if (disk->store)
+		rc = vm_store_close(stick, vm, disk->store, err);
 	disk->store = NULL;
 	sv_fuse_destroy(disk->fuse);
 	disk->fuse = NULL;
 	if (disk->ended_fd >= 0)
 		close(disk->ended_fd);
 	disk->ended_fd = -1;
-	if (rc < 0)
-		return err_set(err, rc == -ENODEV ? EXIT_NO_STICK : EXIT_FAILED,
-			       "the disk: it could not be closed: %s; what the guest did not "
-			       "flush may be missing",
-			       strerror(-rc));
-	return 0;
+	return rc;
 }

@@ -7,8 +7,10 @@
 #include <stdbool.h>
 
 #include "err.h"
+#include "stick.h"
 #include "stickvm/fuse.h"
 #include "stickvm/store.h"
+#include "vm.h"
 
 struct run_disk {
 	struct sv_store *store; /* NULL: not open */
@@ -20,13 +22,16 @@ struct run_disk {
 };
 
 /*
- * Mounts the open store (owned from now on, also on failure) on `mountpoint` and serves it in a
- * thread. The signals that the caller handles must be blocked already.
+ * Mounts the open store on `mountpoint` and serves it in a thread. The store is the disk's from
+ * now on, also on failure, to be closed with run_disk_close. The signals that the caller handles
+ * must be blocked already.
  */
 int run_disk_serve(struct sv_store *store, const char *mountpoint, const char *name,
 		   struct run_disk *ret_disk, struct err *err);
 
-/* Ends the server, then closes the store: the last byte is on the stick when this returns 0. */
-int run_disk_close(struct run_disk *disk, struct err *err);
+/* Ends the server, then closes the store and takes its counters into the stick's ledger: the
+ * last byte is on the stick when this returns 0. Takes one that holds nothing. */
+int run_disk_close(struct run_disk *disk, struct stick *stick, const struct vm *vm,
+		   struct err *err);
 
 #endif
