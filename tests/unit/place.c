@@ -359,6 +359,44 @@ static void members_must_belong_together(void **state)
 	assert_int_equal(sv_place_open(spot->path, true, &dev), -EBADMSG);
 }
 
+/* As if the file's extents had been out of phase: the second segment is left alone. */
+static void split_first_piece(struct place_header *header)
+{
+	struct place_piece whole = header->pieces[0];
+
+	header->piece_count = 2;
+	header->pieces[0].len_bytes = SEGMENT;
+	header->pieces[1] =
+		(struct place_piece){whole.file_bytes + 2 * SEGMENT, whole.len_bytes - 2 * SEGMENT};
+}
+
+static void pieces_follow_each_other(void **state)
+{
+	const struct spot *spot = *state;
+	uint64_t size_bytes, *words = block_buffer(SEGMENT);
+	struct sv_dev *dev;
+	int fd;
+
+	make_filled(spot, MIB / 2);
+	rewrite_header(spot, "store.000", split_first_piece);
+	dev = open_ok(spot->path, false);
+	size_bytes = geometry_of(dev).size_bytes;
+	write_range(dev, 0, size_bytes, 5);
+	check_range(dev, 0, size_bytes, 5);
+	assert_int_equal(sv_dev_flush(dev), 0);
+	check_range(dev, SEGMENT - 4096, 8192, 5);
+	sv_dev_close(dev);
+	fd = container_open(spot, "store.000");
+	for (uint64_t at = 0; at < MIB; at += 4096) { /* the gap still holds what it held */
+		if (pread(fd, words, 4096, (off_t)(PLACE_HEADER_AREA_BYTES + at)) == 4096 &&
+		    words[0] == (SEGMENT ^ UINT64_C(1) << 48))
+			break;
+		assert_true(at < MIB - 4096);
+	}
+	close(fd);
+	free(words);
+}
+
 static void a_feature_may_forbid_writing(void **state)
 {
 	const struct spot *spot = *state;
@@ -754,6 +792,7 @@ int main(void)
 		SPOT_TEST(one_damaged_header_copy_is_mended),
 		SPOT_TEST(two_damaged_copies_are_refused),
 		SPOT_TEST(members_must_belong_together),
+		SPOT_TEST(pieces_follow_each_other),
 		SPOT_TEST(a_feature_may_forbid_writing),
 		SPOT_TEST(a_missing_or_cut_container_is_damage),
 		SPOT_TEST(an_interrupted_growth_is_taken_up),
