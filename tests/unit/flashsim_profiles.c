@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "prng.h"
+#include "fsim_random.h"
 #include "timing.h"
 
 #define MIB (UINT64_C(1) << 20)

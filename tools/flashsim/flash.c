@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "prng.h"
+#include "fsim_random.h"
 
 #define SPARE_SHARE 0.02 /* blocks kept for those that fail */
 #define LIFE_SIGMA 0.2	 /* a block stands PE * exp(0.2 z) erases */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "prng.h"
+#include "fsim_random.h"
 
 /*
  * A record holds what a write replaced. A cut first takes the affected writes back, newest first,

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "prng.h"
+#include "fsim_random.h"
 
 static int map_file(const char *path, uint64_t size_bytes, uint8_t **ret_data)
 {

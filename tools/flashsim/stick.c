@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "pacer.h"
-#include "prng.h"
+#include "fsim_random.h"
 #include "record.h"
 #include "timing.h"
 

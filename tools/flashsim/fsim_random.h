@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* prng.h: seeded random numbers (splitmix64), so that every run can be repeated. */
-#ifndef FLASHSIM_PRNG_H
-#define FLASHSIM_PRNG_H
+/* fsim_random.h: seeded random numbers (splitmix64), so that every run can be repeated. */
+#ifndef FLASHSIM_FSIM_RANDOM_H
+#define FLASHSIM_FSIM_RANDOM_H
 
 #include <stdint.h>
 
