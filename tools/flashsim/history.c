@@ -36,6 +36,8 @@ void fsim_history_init(struct fsim_history *history, const struct fsim_cut *cut,
 
 static void forget_oldest(struct fsim_history *history, size_t count)
 {
+	if (count == 0)
+		return;
 	for (size_t i = 0; i < count; i++)
 		free(history->records[i].bytes);
 	history->count -= count;
