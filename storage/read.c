@@ -125,6 +125,8 @@ static int plan_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned 
 		else if (!entry)
 			memset(out, 0, SV_BLOCK_BYTES);
 		plan->entry[i] = entry;
+		if (entry && sv_entry_place(entry) / s->anchor.segment_bytes >= s->segs.count)
+			return -EIO;
 		if (entry)
 			plan->generation[i] =
 				s->segs.v[sv_entry_place(entry) / s->anchor.segment_bytes]
@@ -296,23 +298,22 @@ static int plan_with_faults(struct sv_store *s, uint8_t *dst, uint64_t lba, unsi
 
 int sv_read_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned blocks)
 {
-	struct sv_scratch *x = NULL;
 	struct plan plan;
-	int r;
+	int r = 0;
 
 	assert(blocks <= SV_READ_MAX_BLOCKS);
 	for (unsigned attempt = 0; attempt < RETRIES; attempt++) {
+		struct sv_scratch *x;
+
 		r = plan_with_faults(s, dst, lba, blocks, &plan);
 		if (r < 0 || all_served(&plan, blocks))
 			break;
-		if (!x)
-			x = sv_scratch_get(s);
+		x = sv_scratch_get(s); /* not kept over a fault, which takes one, too */
 		r = read_plan(s, x, &plan, lba, blocks, dst);
+		sv_scratch_put(s, x);
 		if (r < 0 || all_served(&plan, blocks))
 			break;
 		r = -EIO;
 	}
-	if (x)
-		sv_scratch_put(s, x);
 	return r;
 }

@@ -142,10 +142,19 @@ static void fill(struct world *w, uint8_t *buf, size_t len)
 	}
 }
 
+static void finding(void *ctx, const struct sv_finding *f)
+{
+	(void)ctx;
+	fail_msg("check: %s at %llu+%llu, place %llx", f->what, (unsigned long long)f->off_bytes,
+		 (unsigned long long)f->len_bytes, (unsigned long long)f->place_bytes);
+}
+
 static void verify(struct world *w)
 {
 	uint8_t *buf = malloc(MIB);
 
+	if (!w->threads)
+		assert_int_equal(sv_store_check(w->st, false, finding, NULL, NULL), 0);
 	for (uint64_t off = 0; off < w->size; off += MIB) {
 		size_t len = w->size - off < MIB ? w->size - off : MIB;
 		int r = sv_store_read(w->st, buf, len, off);
