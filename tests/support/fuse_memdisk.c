@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* fuse_memdisk.c: a disk in memory behind the FUSE adaptor, which counts, sleeps and fails. */
+#include "fuse_memdisk.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void raise_size(atomic_size_t *most, size_t value)
+{
+	size_t seen = atomic_load(most);
+
+	while (seen < value && !atomic_compare_exchange_weak(most, &seen, value))
+		;
+}
+
+static void raise_count(atomic_uint *most, unsigned value)
+{
+	unsigned seen = atomic_load(most);
+
+	while (seen < value && !atomic_compare_exchange_weak(most, &seen, value))
+		;
+}
+
+/* The contract of the adaptor: whole sectors inside the disk. */
+static void check_range(const struct memdisk *disk, uint64_t len_bytes, uint64_t off_bytes)
+{
+	assert(len_bytes && len_bytes % 512 == 0 && off_bytes % 512 == 0);
+	assert(off_bytes <= disk->size_bytes && len_bytes <= disk->size_bytes - off_bytes);
+}
+
+static int mem_read(void *ctx, void *buf, size_t len_bytes, uint64_t off_bytes)
+{
+	struct memdisk *disk = ctx;
+
+	check_range(disk, len_bytes, off_bytes);
+	atomic_fetch_add(&disk->reads, 1);
+	raise_size(&disk->largest_read, len_bytes);
+	usleep(disk->read_sleep_ms * 1000);
+	if (disk->read_error)
+		return disk->read_error;
+	pthread_mutex_lock(&disk->lock);
+	memcpy(buf, disk->data + off_bytes, len_bytes);
+	pthread_mutex_unlock(&disk->lock);
+	return 0;
+}
+
+static int mem_write(void *ctx, const void *buf, size_t len_bytes, uint64_t off_bytes)
+{
+	struct memdisk *disk = ctx;
+
+	check_range(disk, len_bytes, off_bytes);
+	atomic_fetch_add(&disk->writes, 1);
+	raise_size(&disk->largest_write, len_bytes);
+	raise_count(&disk->most_writing, atomic_fetch_add(&disk->writing, 1) + 1);
+	usleep(disk->write_sleep_ms * 1000);
+	atomic_fetch_sub(&disk->writing, 1);
+	if (disk->write_error)
+		return disk->write_error;
+	pthread_mutex_lock(&disk->lock);
+	memcpy(disk->data + off_bytes, buf, len_bytes);
+	memset(disk->mapped + off_bytes / 4096, 1,
+	       (off_bytes + len_bytes + 4095) / 4096 - off_bytes / 4096);
+	pthread_mutex_unlock(&disk->lock);
+	return 0;
+}
+
+static int mem_flush(void *ctx)
+{
+	struct memdisk *disk = ctx;
+
+	atomic_fetch_add(&disk->flushes, 1);
+	usleep(disk->flush_sleep_ms * 1000);
+	return disk->flush_error;
+}
+
+static int mem_discard(void *ctx, uint64_t len_bytes, uint64_t off_bytes)
+{
+	struct memdisk *disk = ctx;
+	uint64_t first = (off_bytes + 4095) / 4096, last = (off_bytes + len_bytes) / 4096;
+
+	check_range(disk, len_bytes, off_bytes);
+	atomic_fetch_add(&disk->discards, 1);
+	pthread_mutex_lock(&disk->lock);
+	memset(disk->data + off_bytes, 0, len_bytes);
+	if (first < last)
+		memset(disk->mapped + first, 0, last - first);
+	pthread_mutex_unlock(&disk->lock);
+	return 0;
+}
+
+static int mem_seek(void *ctx, enum sv_seek what, uint64_t off_bytes, uint64_t *ret_off_bytes)
+{
+	struct memdisk *disk = ctx;
+	uint64_t blocks = (disk->size_bytes + 4095) / 4096, block = off_bytes / 4096;
+
+	while (block < blocks && disk->mapped[block] != (what == SV_SEEK_DATA))
+		block++;
+	if (block == blocks && what == SV_SEEK_DATA)
+		return -ENXIO;
+	off_bytes = block * 4096 > off_bytes ? block * 4096 : off_bytes;
+	*ret_off_bytes = off_bytes < disk->size_bytes ? off_bytes : disk->size_bytes;
+	return 0;
+}
+
+static void mem_status(void *ctx, struct sv_status *ret_status)
+{
+	struct memdisk *disk = ctx;
+	struct sv_status status = {.size_bytes = disk->size_bytes,
+				   .capacity_bytes = 2 * disk->size_bytes,
+				   .epoch = 7,
+				   .free_segments = 5};
+
+	for (uint64_t i = 0; i < (disk->size_bytes + 4095) / 4096; i++)
+		status.mapped_bytes += disk->mapped[i] ? 4096 : 0;
+	status.used_bytes = status.mapped_bytes;
+	status.session.flushes = atomic_load(&disk->flushes);
+	memset(status.store_id, 0xa5, sizeof(status.store_id));
+	*ret_status = status;
+}
+
+const struct sv_fuse_disk_ops memdisk_ops = {
+	.read = mem_read,
+	.write = mem_write,
+	.flush = mem_flush,
+	.discard = mem_discard,
+	.seek = mem_seek,
+	.status = mem_status,
+};
+
+void memdisk_init(struct memdisk *disk, uint64_t size_bytes)
+{
+	*disk = (struct memdisk){.size_bytes = size_bytes};
+	disk->data = calloc(1, size_bytes);
+	disk->mapped = calloc(1, (size_bytes + 4095) / 4096);
+	pthread_mutex_init(&disk->lock, NULL);
+	assert(disk->data && disk->mapped);
+}
+
+void memdisk_fini(struct memdisk *disk)
+{
+	pthread_mutex_destroy(&disk->lock);
+	free(disk->data);
+	free(disk->mapped);
+}
+
+static void *serve(void *arg)
+{
+	struct memmount *mount = arg;
+
+	return (void *)(intptr_t)sv_fuse_run(mount->fuse);
+}
+
+void memmount_start(struct memmount *mount, uint64_t size_bytes, unsigned threads, bool read_only)
+{
+	const struct sv_fuse_options opts = {
+		.threads = threads, .read_only = read_only, .name = "memdisk"};
+	int err;
+
+	memdisk_init(&mount->disk, size_bytes);
+	snprintf(mount->dir, sizeof(mount->dir), "/tmp/unit-fuse-XXXXXX");
+	if (!mkdtemp(mount->dir))
+		abort();
+	snprintf(mount->file, sizeof(mount->file), "%s/disk.raw", mount->dir);
+	snprintf(mount->status, sizeof(mount->status), "%s/status.json", mount->dir);
+	err = sv_fuse_mount_disk(&memdisk_ops, &mount->disk, mount->dir, &opts, &mount->fuse);
+	if (err) {
+		fprintf(stderr, "mount: %s: %s\n", strerror(-err), sv_fuse_why());
+		rmdir(mount->dir);
+		abort();
+	}
+	if (pthread_create(&mount->thread, NULL, serve, mount))
+		abort();
+}
+
+int memmount_end(struct memmount *mount)
+{
+	void *err;
+
+	sv_fuse_stop(mount->fuse);
+	if (pthread_join(mount->thread, &err))
+		abort();
+	sv_fuse_destroy(mount->fuse);
+	memdisk_fini(&mount->disk);
+	if (rmdir(mount->dir))
+		abort();
+	return (int)(intptr_t)err;
+}
