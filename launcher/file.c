@@ -164,3 +164,34 @@ int file_remove_tree(const char *path)
 		return errno == ENOENT ? 0 : -errno;
 	return rc;
 }
+
+enum exit_status file_status(int rc)
+{
+	return rc == -ENODEV || rc == -ENXIO || rc == -ENOTCONN || rc == -ESTALE ? EXIT_NO_STICK
+										 : EXIT_FAILED;
+}
+
+const char *file_advice(int rc)
+{
+	switch (rc) {
+	case -EROFS:
+		return "the stick is mounted read-only; check its write switch and its file system";
+	case -EACCES:
+	case -EPERM:
+		return "mount the stick so that this user may write, or run as its owner";
+	case -ENOSPC:
+	case -EDQUOT:
+		return "free some space on the stick";
+	case -ENODEV:
+	case -ENXIO:
+	case -ENOTCONN:
+	case -ESTALE:
+		return "plug the stick in again and mount it";
+	case -EIO:
+		return "the stick gives errors; copy what is on it to another one";
+	case -ENOTDIR:
+		return "a file is in the way; move it";
+	default:
+		return "nothing else was changed";
+	}
+}

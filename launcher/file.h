@@ -5,6 +5,8 @@
 
 #include <stddef.h>
 
+#include "err.h"
+
 /* Reads a whole file of at most `max_bytes` (-EFBIG), with a NUL behind it. The caller frees the
  * text. 0 or a negative errno. */
 int file_read(const char *path, size_t max_bytes, char **ret_text, size_t *ret_bytes);
@@ -22,6 +24,11 @@ int file_sync_folder(const char *path);
 /* Removes a folder and all that is in it; stays on its file system and follows no link.
  * A missing one is no error. 0 or a negative errno. */
 int file_remove_tree(const char *path);
+
+/* The exit status, and what to do next, for an errno (negative) of reading or writing the stick:
+ * EXIT_NO_STICK where the medium went away, else EXIT_FAILED. */
+enum exit_status file_status(int rc);
+const char *file_advice(int rc);
 
 /* printf into memory that the caller frees; NULL without memory. */
 char *file_path(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

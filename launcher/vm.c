@@ -465,9 +465,8 @@ int vm_save(const char *path, const struct vm *vm, struct err *err)
 	rc = text ? file_replace(path, text, strlen(text)) : -ENOMEM;
 	free(text);
 	if (rc < 0)
-		return err_set(err, rc == -ENODEV ? EXIT_NO_STICK : EXIT_FAILED,
-			       "%s: cannot be written: %s; what was there is unchanged", path,
-			       strerror(-rc));
+		return err_set(err, file_status(rc), "%s: cannot be written: %s; %s", path,
+			       strerror(-rc), file_advice(rc));
 	return 0;
 }
 

@@ -173,9 +173,19 @@ static int parse(struct reader *rd, yaml_parser_t *parser)
 	return 0;
 }
 
-static enum exit_status status_of(int rc)
+/* On FAT a power cut between the two halves of a rename can leave only the new name. */
+static int read_text(const char *path, struct ydoc *doc)
 {
-	return rc == -ENODEV || rc == -ENXIO || rc == -EIO ? EXIT_NO_STICK : EXIT_FAILED;
+	int rc = file_read(path, MAX_FILE_BYTES, &doc->text, &doc->text_bytes);
+	char *fresh;
+
+	if (rc != -ENOENT)
+		return rc;
+	fresh = file_path("%s.new", path);
+	if (fresh && file_read(fresh, MAX_FILE_BYTES, &doc->text, &doc->text_bytes) == 0)
+		rc = 0;
+	free(fresh);
+	return rc;
 }
 
 int ydoc_read(const char *path, struct ydoc *ret_doc, struct err *err)
@@ -183,10 +193,10 @@ int ydoc_read(const char *path, struct ydoc *ret_doc, struct err *err)
 	struct ydoc doc = {0};
 	struct reader rd = {.doc = &doc, .err = err};
 	yaml_parser_t parser;
-	int rc = file_read(path, MAX_FILE_BYTES, &doc.text, &doc.text_bytes);
+	int rc = read_text(path, &doc);
 
 	if (rc < 0)
-		return err_set(err, status_of(rc), "%s: cannot be read: %s", path, strerror(-rc));
+		return err_set(err, file_status(rc), "%s: cannot be read: %s", path, strerror(-rc));
 	doc.path = strdup(path);
 	if (!doc.path || !yaml_parser_initialize(&parser)) {
 		ydoc_free(&doc);
