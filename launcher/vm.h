@@ -9,6 +9,7 @@
 #include "err.h"
 
 /*
+ * The VM's name is the name of its folder, and is not in the file.
  * On the stick: stickvm/vms/NAME/vm.yaml (this), stickvm/vms/NAME/disk/ (the store, see
  * stickvm/place.h), stickvm/vms/NAME/ (firmware variables, a copied ISO).
  * All strings are owned by the struct; NULL means "not set".
@@ -33,6 +34,7 @@ struct vm {
 	uint32_t cpus;
 	uint16_t ssh_port;      /* forwarded on loopback */
 	uint64_t size_bytes;    /* of the root disk */
+	char *place;            /* a raw partition or device; NULL: the folder disk/ beside this */
 	char *iso;              /* absolute, or relative to the VM's folder; NULL: none */
 	uint64_t created_s;     /* Unix time */
 };
@@ -40,8 +42,30 @@ struct vm {
 /* Parses and checks a settings file; an error names file, line and what is allowed.
  * On success the strings in `ret_vm` are the caller's: vm_free. */
 int vm_load(const char *path, struct vm *ret_vm, struct err *err);
-/* Writes it whole or not at all (new file, fsync, rename), keeping it human-editable. */
+/* Writes it whole or not at all (new file, fsync, rename). Where the file is there already, its
+ * comments, order and layout are kept and only the values that changed are replaced. */
 int vm_save(const char *path, const struct vm *vm, struct err *err);
+
+/* Sets one setting by its name in the file, checked like the file. `fixed` settings (size, uuid)
+ * are refused with what to do instead. An empty value clears a setting that may be absent. */
+int vm_set(struct vm *vm, const char *key, const char *value, struct err *err);
+
+/* One setting as the file holds it; -ENOENT past the last, -ENODATA where it is not set. `index`
+ * counts from 0. Both texts are written in full or cut to the buffers. */
+struct vm_setting {
+	char key[16];
+	char value[4096];
+	const char *allowed; /* what may stand there, for a person */
+	bool fixed;          /* set refuses it */
+};
+int vm_get(const struct vm *vm, unsigned index, struct vm_setting *ret_setting);
+/* The words of the enums, as the file and the options have them. */
+const char *vm_os_text(enum vm_os os);
+const char *vm_bus_text(enum vm_bus bus);
+const char *vm_firmware_text(enum vm_firmware firmware);
+const char *vm_cpu_text(enum vm_cpu cpu);
+const char *vm_policy_text(enum vm_policy policy);
+
 /* Takes an emptied struct as well. */
 void vm_free(struct vm *vm);
 

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* verbs.c: the one table of verbs and options (the contract of the command line). */
+#include "verbs.h"
+
+#include <limits.h>
+
+/* Options that several verbs share. */
+#define OPT_JSON                                                                                   \
+	{                                                                                          \
+		.name = "json", .help = "print JSON: sizes in bytes, times in seconds"             \
+	}
+#define OPT_YES                                                                                    \
+	{                                                                                          \
+		.name = "yes", .help = "do not ask"                                                \
+	}
+#define FLAG_LATER(n, h)                                                                           \
+	{                                                                                          \
+		.name = n, .later = true, .help = h                                                \
+	}
+
+static const struct opt opts_init[] = {
+	FLAG_LATER("bundle", "also carry the program and QEMU on the stick"),
+	OPT_JSON,
+	{0},
+};
+
+static const struct opt opts_create[] = {
+	{.name = "size",
+	 .type = OPT_SIZE,
+	 .arg = "SIZE",
+	 .help = "size of the disk (default: the image's with --from, else 64G)"},
+	{.name = "from",
+	 .type = OPT_FILE,
+	 .arg = "IMAGE",
+	 .help = "import a disk image: raw, a block device, qcow or qcow2; others where QEMU's "
+		 "tools are found"},
+	{.name = "iso",
+	 .type = OPT_FILE,
+	 .arg = "FILE",
+	 .help = "a CD-ROM to install from; it is copied to the stick, and the disk boots "
+		 "before it"},
+	{.name = "iso-link", .help = "leave the ISO where it is and only name it"},
+	{.name = "cloud-init",
+	 .type = OPT_FILE,
+	 .arg = "FILE",
+	 .later = true,
+	 .value_optional = true,
+	 .help = "set the guest up with cloud-init"},
+	{.name = "os",
+	 .type = OPT_CHOICE,
+	 .arg = "linux|windows|other",
+	 .fallback = "linux",
+	 .help = "what runs inside"},
+	{.name = "ram", .type = OPT_SIZE, .arg = "SIZE", .fallback = "4G", .help = "memory"},
+	{.name = "cpus",
+	 .type = OPT_NUMBER,
+	 .arg = "N",
+	 .fallback = "2",
+	 .low = 1,
+	 .high = 255,
+	 .help = "processor cores"},
+	{.name = "cpu",
+	 .type = OPT_CHOICE,
+	 .arg = "roam|roam-v3|host",
+	 .help = "processor model: roam runs on every host, roam-v3 (the default where this host "
+		 "has it) on those with AVX2, host on this one only"},
+	{.name = "bus",
+	 .type = OPT_CHOICE,
+	 .arg = "virtio-blk|virtio-scsi|nvme|sata|usb",
+	 .help = "where the guest finds its disk (default: virtio-blk; for Windows sata, for "
+		 "which it brings a driver)"},
+	{.name = "firmware",
+	 .type = OPT_CHOICE,
+	 .arg = "uefi|bios",
+	 .help = "what the guest boots with (default: bios; for Windows uefi)"},
+	{.name = "place",
+	 .type = OPT_FILE,
+	 .arg = "DEVICE",
+	 .help = "put the disk on this raw partition or device, whose content is lost, instead "
+		 "of into files: faster, and it wears the stick less"},
+	OPT_YES,
+	FLAG_LATER("encrypt", "encrypt the disk"),
+	{0},
+};
+
+static const struct opt opts_run[] = {
+	{.name = "dry-run",
+	 .help = "print every decision with its reason and the command; start "
+		 "nothing"},
+	OPT_JSON,
+	{.name = "accel",
+	 .type = OPT_CHOICE,
+	 .arg = "auto|kvm|tcg",
+	 .fallback = "auto",
+	 .help = "accelerator; auto takes KVM where a tiny guest proves that it works"},
+	{.name = "display",
+	 .type = OPT_CHOICE,
+	 .arg = "auto|none|gtk|sdl|vnc|spice",
+	 .fallback = "auto",
+	 .help = "the guest's screen"},
+	{.name = "serial",
+	 .type = OPT_FILE,
+	 .arg = "stdio|FILE",
+	 .help = "where the guest's first serial port goes: this terminal, or a file"},
+	{.name = "transport",
+	 .type = OPT_CHOICE,
+	 .arg = "auto|fuse|nbd",
+	 .fallback = "auto",
+	 .help = "how QEMU reaches the disk"},
+	{.name = "policy",
+	 .type = OPT_CHOICE,
+	 .arg = "stick|host",
+	 .help = "where a flush of the guest must have arrived (default: the VM's setting)"},
+	{.name = "cold", .help = "discard a suspended state and start afresh", .later = true},
+	{.name = "take-over", .help = "go on although another host ended uncleanly"},
+	{.name = "detach", .help = "return as soon as the guest runs"},
+	{0},
+};
+
+static const struct opt opts_stop[] = {
+	{.name = "timeout",
+	 .type = OPT_NUMBER,
+	 .arg = "SECONDS",
+	 .fallback = "60",
+	 .low = 1,
+	 .high = 86400,
+	 .help = "how long to wait for the guest to power off"},
+	{.name = "force", .help = "do not ask the guest; and end it when it does not power off"},
+	{0},
+};
+
+static const struct opt opts_mount[] = {
+	{.name = "foreground", .help = "stay, and end with umount, Ctrl-C or SIGTERM"},
+	{.name = "read-only", .help = "write nothing"},
+	{.name = "allow-root", .help = "let root use the mount of an ordinary user"},
+	{0},
+};
+
+static const struct opt opts_json[] = {
+	OPT_JSON,
+	{0},
+};
+
+static const struct opt opts_delete[] = {
+	OPT_YES,
+	{0},
+};
+
+static const struct opt opts_wear[] = {
+	OPT_JSON,
+	{.name = "html", .type = OPT_FILE, .arg = "FILE", .later = true, .help = "write a page"},
+	{.name = "prometheus", .help = "print metrics as Prometheus reads them"},
+	{0},
+};
+
+static const struct opt opts_check[] = {
+	{.name = "deep", .help = "verify every byte that is in use, not only the structure"},
+	OPT_JSON,
+	FLAG_LATER("repair", "mend what can be mended"),
+	{0},
+};
+
+static const struct opt opts_none[] = {{0}};
+
+#define LATER(n, o, h)                                                                             \
+	{                                                                                          \
+		.name = n, .operands = o, .max = UINT_MAX, .tail = "...", .help = h,               \
+		.opts = opts_none                                                                  \
+	}
+
+const struct verb verbs[] = {
+	{.name = "init",
+	 .operands = "[DIR]",
+	 .max = 1,
+	 .opts = opts_init,
+	 .run = cmd_init,
+	 .help = "prepare a stick",
+	 .more = "DIR is the folder where the stick is mounted. Without it the sticks that are "
+		 "plugged in are listed. Again on a prepared stick it changes nothing."},
+	LATER("probe", "[DIR]", "measure a stick"),
+	{.name = "create",
+	 .operands = "NAME",
+	 .min = 1,
+	 .max = 1,
+	 .opts = opts_create,
+	 .run = cmd_create,
+	 .help = "make a new VM",
+	 .more = "The machine (version, processor, memory, cores, devices, UUID, MAC, ssh port) "
+		 "is fixed now and changed only by 'stickvm set'."},
+	{.name = "run",
+	 .operands = "[NAME]",
+	 .max = 1,
+	 .tail = "QEMU ARGS",
+	 .opts = opts_run,
+	 .run = cmd_run,
+	 .help = "start a VM; ends when the guest powers off",
+	 .more = "The first Ctrl-C asks the guest to power off, the second offers to kill it. "
+		 "With --serial stdio Ctrl-C goes to the guest and Ctrl-] opens a small menu."},
+	{.name = "stop",
+	 .operands = "[NAME]",
+	 .max = 1,
+	 .opts = opts_stop,
+	 .run = cmd_stop,
+	 .help = "ask a running VM to power off"},
+	LATER("suspend", "[NAME]", "freeze a VM to the stick"),
+	LATER("park", "[NAME]", "freeze a VM to this host when the stick is gone"),
+	LATER("resume", "[NAME]", "go on after a pause"),
+	{.name = "mount",
+	 .operands = "NAME DIR",
+	 .min = 2,
+	 .max = 2,
+	 .opts = opts_mount,
+	 .run = cmd_mount,
+	 .help = "show a VM's disk as the file DIR/disk.raw, for any tool",
+	 .more = "Returns when the file can be opened. DIR/status.json stands beside it."},
+	{.name = "umount",
+	 .operands = "DIR",
+	 .min = 1,
+	 .max = 1,
+	 .opts = opts_none,
+	 .run = cmd_umount,
+	 .help = "end a mount; returns when the last byte is on the stick"},
+	LATER("ssh", "[NAME] [CMD]", "a shell in the guest"),
+	LATER("exec", "[NAME]", "run a command in the guest through its agent"),
+	{.name = "list",
+	 .operands = "",
+	 .opts = opts_json,
+	 .run = cmd_list,
+	 .help = "the VMs on the stick"},
+	{.name = "show",
+	 .operands = "[NAME]",
+	 .max = 1,
+	 .opts = opts_json,
+	 .run = cmd_show,
+	 .help = "the settings of a VM"},
+	{.name = "set",
+	 .operands = "NAME KEY=VALUE...",
+	 .min = 2,
+	 .max = UINT_MAX,
+	 .opts = opts_none,
+	 .run = cmd_set,
+	 .help = "change settings of a VM",
+	 .more = "All of them or none. 'stickvm show' lists the settings; an empty VALUE clears "
+		 "one that may be absent. The settings are also in the file "
+		 "stickvm/vms/NAME/vm.yaml on the stick, for an editor."},
+	LATER("rename", "NAME NEW", "give a VM another name"),
+	LATER("clone", "NAME NEW", "copy a VM"),
+	LATER("resize", "NAME SIZE", "grow a VM's disk"),
+	{.name = "delete",
+	 .operands = "NAME",
+	 .min = 1,
+	 .max = 1,
+	 .opts = opts_delete,
+	 .run = cmd_delete,
+	 .help = "delete a VM and its disk; asks first"},
+	LATER("snapshot", "create|list|restore|delete [NAME] [SNAP]", "points to go back to"),
+	LATER("export", "NAME IMAGE", "write the disk as an image"),
+	LATER("backup", "NAME FILE", "copy the disk at one point in time"),
+	{.name = "wear",
+	 .operands = "[NAME]",
+	 .max = 1,
+	 .opts = opts_wear,
+	 .run = cmd_wear,
+	 .help = "what was written to the stick, why, and what life is left"},
+	LATER("top", "[NAME]", "a live view"),
+	{.name = "check",
+	 .operands = "[NAME]",
+	 .max = 1,
+	 .opts = opts_check,
+	 .run = cmd_check,
+	 .help = "verify a VM's disk; exit status 4 where damage is found"},
+	LATER("compact", "[NAME]", "clean now"),
+	LATER("doctor", "", "what is wrong on this host and this stick"),
+	LATER("passwd", "[NAME]", "change the passphrase"),
+	LATER("forget", "", "remove what this host keeps"),
+	LATER("update", "", "renew program and QEMU on the stick"),
+	LATER("bus", "NAME BUS", "move the root disk to another bus"),
+	LATER("eject", "", "make it safe to unplug the stick"),
+	{.name = "help",
+	 .operands = "[VERB]",
+	 .max = 1,
+	 .opts = opts_none,
+	 .run = cmd_help,
+	 .help = "explain a verb, or list them all"},
+	{0},
+};

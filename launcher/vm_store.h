@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vm_store.h: a VM's disk opened and closed, with the right line and status when that fails. */
+#ifndef LAUNCHER_VM_STORE_H
+#define LAUNCHER_VM_STORE_H
+
+#include "stick.h"
+#include "stickvm/store.h"
+#include "vm.h"
+
+/* The path of the place that holds the VM's disk: its `place`, else the folder disk/ beside its
+ * settings. The caller frees it; NULL without memory. */
+char *vm_store_path(const struct stick *stick, const struct vm *vm);
+
+/* The name of this host in a session record, "debian#1a2b3c4d": the host's name, and a digest of
+ * its machine id, since names are not unique. */
+void vm_store_host(char ret_host[64]);
+
+/*
+ * Opens the store of a VM, recovering it. `opts` may be NULL; without a host in it this one's is
+ * taken. On failure: missing or gone EXIT_NO_STICK, in use EXIT_LOCKED, damaged EXIT_DAMAGE, of
+ * a newer version or not permitted EXIT_FAILED. On success close it with vm_store_close. Starts
+ * threads (unless opts->manual), so a daemon forks before.
+ */
+int vm_store_open(const struct stick *stick, const struct vm *vm,
+		  const struct sv_open_options *opts, struct sv_store **ret_store, struct err *err);
+
+/* Closes it, and takes its counters into the stick's ledger (unless it was opened read-only).
+ * The store is gone afterwards in any case. */
+int vm_store_close(struct stick *stick, const struct vm *vm, struct sv_store *store,
+		   struct err *err);
+
+/* One line for a failed call of the engine on the disk of `vm`; returns -1. */
+int vm_store_fail(struct err *err, const struct vm *vm, int rc);
+
+#endif
