@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* cmd_run.c: stickvm run: facts, plan, command line, session. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "run.h"
+#include "run_detach.h"
+#include "tune.h"
+#include "ui.h"
+#include "verbs.h"
+#include "vm_store.h"
+
+enum { VARS_MAX_BYTES = 64 << 20 };
+
+/* Everything that a run needs, from the command line to QEMU's. */
+struct job {
+	const struct args *args;
+	struct stick stick;
+	struct vm vm;
+	struct wishes wishes;
+	struct facts facts;
+	struct plan plan;
+	struct run_dir dir;
+	struct argv argv;
+	char *vars;   /* the VM's own firmware variables */
+	char *iso;    /* absolute; NULL: none */
+	char *serial; /* absolute, or "stdio"; NULL: none */
+	int start_fd; /* of a detached child until it runs; -1 */
+};
+
+static int word_index(const char *const *words, const char *word)
+{
+	int i = 0;
+
+	while (word && words[i] && strcmp(words[i], word) != 0)
+		i++;
+	return word && words[i] ? i : 0;
+}
+
+static char *absolute(const char *path)
+{
+	char *cwd, *full;
+
+	if (path[0] == '/')
+		return strdup(path);
+	cwd = getcwd(NULL, 0);
+	full = cwd ? file_path("%s/%s", cwd, path) : NULL;
+	free(cwd);
+	return full;
+}
+
+static int take_wishes(struct job *job, struct err *err)
+{
+	static const char *const accels[] = {"auto", "kvm", "tcg", NULL};
+	static const char *const displays[] = {"auto", "none", "gtk", "sdl", "vnc", "spice", NULL};
+	const struct args *args = job->args;
+	const char *serial = args_text(args, "serial", NULL);
+
+	if (strcmp(args_text(args, "transport", "auto"), "nbd") == 0)
+		return err_set(err, EXIT_USAGE,
+			       "--transport nbd: not in this version; use auto or fuse");
+	if (strcmp(args_text(args, "policy", "stick"), "host") == 0)
+		return err_set(err, EXIT_USAGE, "--policy host: not in this version; use stick");
+	job->wishes.accel = word_index(accels, args_text(args, "accel", NULL));
+	job->wishes.display = word_index(displays, args_text(args, "display", NULL));
+	job->wishes.detach = args_has(args, "detach");
+	if (!serial)
+		return 0;
+	job->serial = strcmp(serial, "stdio") == 0 ? strdup(serial) : absolute(serial);
+	job->wishes.serial = job->serial;
+	if (job->serial && job->wishes.detach && job->serial[0] != '/')
+		return err_set(err, EXIT_USAGE,
+			       "--serial stdio: a detached run has no terminal; name a file");
+	return 0;
+}
+
+static int take_vm(struct job *job, struct err *err)
+{
+	char *name = NULL, *path;
+	int rc;
+
+	if (stick_open(job->args->stick, &job->stick, err) < 0 ||
+	    stick_pick(&job->stick, args_operand(job->args, 0), &name, err) < 0)
+		return -1;
+	path = stick_vm_path(&job->stick, name, "vm.yaml");
+	rc = vm_load(path, &job->vm, err);
+	free(path);
+	job->vars = stick_vm_path(&job->stick, name, "uefi-vars.fd");
+	free(name);
+	if (rc == 0 && job->vm.iso)
+		job->iso = job->vm.iso[0] == '/'
+				   ? strdup(job->vm.iso)
+				   : stick_vm_path(&job->stick, job->vm.name, job->vm.iso);
+	return rc;
+}
+
+static void make_plan(struct job *job)
+{
+	const struct facts_wanted wanted = {
+		.qemu = getenv("STICKVM_QEMU"),
+		.ssh_port = job->vm.ssh_port,
+		.stick = job->stick.dir,
+	};
+
+	facts_gather(&wanted, &job->facts);
+	tune(&job->facts, &job->vm, &job->wishes, &job->plan);
+}
+
+static void make_argv(struct job *job)
+{
+	const struct argv_paths paths = {
+		.disk = job->dir.disk,
+		.firmware_vars = job->vars,
+		.iso = job->iso,
+		.qmp = job->dir.qmp,
+		.agent = job->dir.agent,
+		.serial = job->dir.serial,
+		.screen = job->dir.screen,
+	};
+
+	argv_build(&job->plan, &job->vm, &paths, job->args->tail, job->args->tail_count,
+		   &job->argv);
+}
+
+/* Dry run: what would be done, and why. */
+
+static unsigned terminal_columns(void)
+{
+	struct winsize size;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col)
+		return size.ws_col;
+	return 120;
+}
+
+static void print_plan(const struct job *job)
+{
+	char *rows = plan_to_text(&job->plan, terminal_columns());
+	char *command = job->plan.qemu ? argv_to_text(&job->argv) : NULL;
+
+	fputs(rows ? rows : "", stdout);
+	if (command)
+		printf("\n%s", command);
+	free(command);
+	free(rows);
+}
+
+static json_t *argv_json(const struct argv *argv)
+{
+	json_t *words = json_array();
+
+	for (size_t i = 0; i < argv->count; i++)
+		json_array_append_new(words, json_string(argv->items[i]));
+	return words;
+}
+
+static int dry_run(const struct job *job)
+{
+	struct err err;
+	int status = EXIT_DONE;
+
+	if (args_has(job->args, "json"))
+		status = ui_json(job->args, json_pack("{s:s, s:o, s:o, s:o}", "vm", job->vm.name,
+						      "decisions", plan_to_json(&job->plan),
+						      "facts", facts_to_json(&job->facts), "argv",
+						      argv_json(&job->argv)));
+	else
+		print_plan(job);
+	if (plan_check(&job->plan, &err) < 0)
+		return ui_fail(job->args, &err);
+	return status;
+}
+
+/* The session. */
+
+/* In raw mode the terminal adds no carriage return by itself. */
+static void say(void *ctx, const char *text)
+{
+	struct termios mode;
+	const bool raw = tcgetattr(STDERR_FILENO, &mode) == 0 && !(mode.c_oflag & OPOST);
+
+	(void)ctx;
+	fprintf(stderr, "stickvm run: %s%s", text, raw ? "\r\n" : "\n");
+}
+
+static void say_notes(const struct job *job)
+{
+	for (size_t i = 0; i < job->plan.count; i++) {
+		const struct decision *row = &job->plan.decisions[i];
+		char text[512];
+
+		if (row->level != PLAN_NOTE)
+			continue;
+		snprintf(text, sizeof text, "note: %s: %s", row->name, row->reason);
+		say(NULL, text);
+	}
+}
+
+static void on_running(void *ctx)
+{
+	struct job *job = ctx;
+	const char *accel = job->plan.accel == PLAN_KVM ? "KVM" : "TCG";
+	char text[512];
+
+	if (job->start_fd >= 0) {
+		run_detached(job->start_fd, NULL, job->dir.log);
+		job->start_fd = -1;
+	}
+	snprintf(text, sizeof text, "%s runs (%s)%s", job->vm.name, accel,
+		 job->plan.serial == PLAN_SERIAL_STDIO && isatty(STDIN_FILENO)
+			 ? "; Ctrl-] opens a menu"
+		 : isatty(STDIN_FILENO) ? "; Ctrl-C asks the guest to power off"
+					: "");
+	say(NULL, text);
+	if (job->plan.display == PLAN_VNC || job->plan.display == PLAN_SPICE) {
+		snprintf(text, sizeof text, "its screen: %s", job->dir.screen);
+		say(NULL, text);
+	}
+}
+
+/* A VM that another host may have left running. Looked at without writing, because opening for
+ * writing makes this host the last one. */
+static int check_last_host(const struct job *job, struct err *err)
+{
+	const struct sv_open_options opts = {.read_only = true, .manual = true};
+	struct sv_recovery found;
+	struct sv_store *store;
+	char host[64];
+
+	if (args_has(job->args, "take-over"))
+		return 0;
+	if (vm_store_open(&job->stick, &job->vm, &opts, &store, err) < 0)
+		return -1;
+	sv_store_recovery(store, &found);
+	sv_store_abandon(store);
+	vm_store_host(host);
+	if (found.clean || !found.last_host[0] || strcmp(found.last_host, host) == 0)
+		return 0;
+	return err_set(err, EXIT_LOCKED,
+		       "%s: its last session, on host %s, did not end cleanly: what that host had "
+		       "not yet written to the stick is missing; end it there, or go on here from "
+		       "what the stick has with --take-over",
+		       job->vm.name, found.last_host);
+}
+
+static int open_store(const struct job *job, struct sv_store **ret_store, struct err *err)
+{
+	const struct sv_open_options opts = {
+		.batch_bytes = job->plan.batch_bytes,
+		.batch_age_ms = job->plan.batch_age_ms,
+		.map_ram_bytes = job->plan.map_ram_bytes,
+	};
+
+	if (check_last_host(job, err) < 0)
+		return -1;
+	return vm_store_open(&job->stick, &job->vm, &opts, ret_store, err);
+}
+
+/* The firmware's variables belong to the VM: copied once, then its own. */
+static int prepare_vars(const struct job *job, struct err *err)
+{
+	char *text;
+	size_t bytes;
+	int rc;
+
+	if (!job->plan.firmware_code || access(job->vars, F_OK) == 0)
+		return 0;
+	rc = file_read(job->plan.firmware_vars, VARS_MAX_BYTES, &text, &bytes);
+	if (rc == 0) {
+		rc = file_replace(job->vars, text, bytes);
+		free(text);
+	}
+	if (rc < 0)
+		return err_set(err, file_status(rc), "%s: cannot be copied from %s: %s; %s",
+			       job->vars, job->plan.firmware_vars, strerror(-rc), file_advice(rc));
+	return 0;
+}
+
+/* A file for the serial port that cannot be written is told now, not by QEMU's last words. A
+ * FIFO without a reader is fine: QEMU waits for one. */
+static int check_files(const struct job *job, struct err *err)
+{
+	int fd;
+
+	if (job->iso && access(job->iso, R_OK) < 0)
+		return err_set(err, EXIT_FAILED,
+			       "%s: the ISO cannot be read: %s; 'stickvm set %s "
+			       "iso=' takes it out",
+			       job->iso, strerror(errno), job->vm.name);
+	if (job->plan.serial != PLAN_SERIAL_FILE)
+		return 0;
+	fd = open(job->serial, O_WRONLY | O_CREAT | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0666);
+	if (fd < 0 && errno != ENXIO)
+		return err_set(err, EXIT_FAILED, "--serial %s: cannot be written: %s", job->serial,
+			       strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return 0;
+}
+
+static int session(struct job *job, struct err *err)
+{
+	const struct run_request req = {
+		.stick = &job->stick,
+		.vm = &job->vm,
+		.plan = &job->plan,
+		.argv = &job->argv,
+		.dir = &job->dir,
+		.may_ask = ui_interactive(),
+		.say = say,
+		.running = on_running,
+		.ctx = job,
+	};
+	struct sv_store *store;
+	struct err ignored;
+	int status;
+
+	run_block_signals();
+	if (open_store(job, &store, err) < 0)
+		return err->status;
+	if (prepare_vars(job, err) < 0 || run_dir_make(&job->dir, err) < 0) {
+		vm_store_close(&job->stick, &job->vm, store, &ignored);
+		return err->status;
+	}
+	status = run_vm(&req, store, err);
+	run_dir_remove(&job->dir);
+	return status;
+}
+
+static int run_detached_session(struct job *job, struct err *err)
+{
+	enum exit_status status = EXIT_FAILED;
+	int rc = run_detach(&status, &job->start_fd, err);
+
+	if (rc < 0)
+		return ui_fail(job->args, err);
+	if (rc == 1) {
+		if (status != EXIT_DONE)
+			return ui_fail(job->args, err);
+		fprintf(stderr,
+			"stickvm run: %s runs in the background; 'stickvm stop %s' ends it; "
+			"what it says is in %s\n",
+			job->vm.name, job->vm.name, job->dir.log);
+		return EXIT_DONE;
+	}
+	status = session(job, err);
+	if (job->start_fd >= 0) {
+		run_detached(job->start_fd, err, "/dev/null");
+		return status;
+	}
+	return status == EXIT_DONE ? EXIT_DONE : ui_fail(job->args, err);
+}
+
+static int start(struct job *job)
+{
+	struct err err;
+	int status;
+
+	if (plan_check(&job->plan, &err) < 0 || check_files(job, &err) < 0)
+		return ui_fail(job->args, &err);
+	say_notes(job);
+	if (job->wishes.detach)
+		return run_detached_session(job, &err);
+	status = session(job, &err);
+	return status == EXIT_DONE ? EXIT_DONE : ui_fail(job->args, &err);
+}
+
+static void job_free(struct job *job)
+{
+	argv_free(&job->argv);
+	facts_free(&job->facts);
+	vm_free(&job->vm);
+	stick_free(&job->stick);
+	free(job->vars);
+	free(job->iso);
+	free(job->serial);
+}
+
+int cmd_run(const struct args *args)
+{
+	struct job job = {.args = args, .start_fd = -1};
+	struct err err;
+	int status;
+
+	if (take_wishes(&job, &err) < 0 || take_vm(&job, &err) < 0 ||
+	    run_dir_name(job.vm.uuid, &job.dir, &err) < 0) {
+		status = ui_fail(args, &err);
+	} else {
+		make_plan(&job);
+		if (job.plan.qemu)
+			make_argv(&job);
+		status = args_has(args, "dry-run") ? dry_run(&job) : start(&job);
+	}
+	job_free(&job);
+	return status;
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* run_events.c: what QEMU says on its monitor: running, stopped by a disk error, shut down. */
+/*
+ * A failed request of the disk stops the VM (rerror=stop, werror=stop) and stays in QEMU: `cont`
+ * sends it again, and the guest never knows. So a stopped VM is let go on after 2, 4, 8, ... 60
+ * seconds until it works; the user is told once when it stops and once when it is over, not at
+ * each try.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "run_session.h"
+
+enum {
+	COMMAND_MS = 30000,
+	FIRST_RETRY_MS = 2000,
+	LAST_RETRY_MS = 60000,
+	CALM_MS = 3000, /* without a new error after going on */
+};
+
+static void on_status(void *ctx, const json_t *result, const char *why)
+{
+	struct session *s = ctx;
+
+	if (!result) {
+		session_say(s, "QEMU did not tell its state: %s", why);
+		return;
+	}
+	if (s->phase == PHASE_STARTING) {
+		s->phase = PHASE_RUNNING;
+		if (s->req->running)
+			s->req->running(s->req->ctx);
+	}
+}
+
+void events_ask_status(struct session *s)
+{
+	qmp_send(s->qmp, "query-status", NULL, COMMAND_MS, on_status, s);
+}
+
+static void on_cont(void *ctx, const json_t *result, const char *why)
+{
+	struct session *s = ctx;
+
+	if (!result)
+		session_say(s, "the VM cannot go on: %s", why);
+}
+
+void events_retry(struct session *s)
+{
+	s->due.retry_ms = INT64_MAX;
+	if (s->phase == PHASE_PAUSED && s->qmp && qmp_ready(s->qmp))
+		qmp_send(s->qmp, "cont", NULL, COMMAND_MS, on_cont, s);
+}
+
+/* What the error means and what to do, by what the store says: QEMU's `reason` is for people and
+ * in words that change. */
+static void report_error(struct session *s, const char *operation, bool no_space)
+{
+	const char *name = s->req->vm->name;
+	struct sv_status status;
+
+	sv_store_status(s->disk.store, &status);
+	if (no_space || status.state == SV_FULL)
+		session_say(s,
+			    "%s: the stick is full: the VM is paused; free space on the stick and "
+			    "it goes on by itself, or end it with 'stickvm stop --force'",
+			    name);
+	else if (status.state == SV_DETACHED)
+		session_say(s,
+			    "%s: the stick went away: the VM is paused; end it with 'stickvm stop "
+			    "--force', plug the stick in and run it again",
+			    name);
+	else
+		session_say(s,
+			    "%s: the disk failed to %s: the VM is paused and tries again; end it "
+			    "with 'stickvm stop --force', then 'stickvm check %s' names what is "
+			    "damaged",
+			    name, operation, name);
+}
+
+static void on_block_error(struct session *s, const json_t *data)
+{
+	const char *node = json_string_value(json_object_get(data, "node-name"));
+	const char *operation = json_string_value(json_object_get(data, "operation"));
+	const char *action = json_string_value(json_object_get(data, "action"));
+	const bool no_space = json_is_true(json_object_get(data, "nospace"));
+
+	if (!node || strncmp(node, ARGV_DISK_NODE, strlen(ARGV_DISK_NODE)) != 0)
+		return; /* the CD-ROM drive's are the guest's own business */
+	operation = operation && strcmp(operation, "read") == 0 ? "read" : "write";
+	s->due.calm_ms = INT64_MAX;
+	if (!action || strcmp(action, "stop") != 0) {
+		session_say(s, "%s: the disk failed to %s; the guest was given the error",
+			    s->req->vm->name, operation);
+		return;
+	}
+	if (!s->io_error)
+		report_error(s, operation, no_space);
+	s->io_error = true;
+}
+
+static void on_stop(struct session *s)
+{
+	if (s->phase == PHASE_RUNNING)
+		s->phase = PHASE_PAUSED;
+	if (!s->io_error)
+		return;
+	s->retry_wait_ms = s->retry_wait_ms ? s->retry_wait_ms * 2 : FIRST_RETRY_MS;
+	if (s->retry_wait_ms > LAST_RETRY_MS)
+		s->retry_wait_ms = LAST_RETRY_MS;
+	s->due.retry_ms = session_now_ms() + s->retry_wait_ms;
+}
+
+static void on_resume(struct session *s)
+{
+	if (s->phase == PHASE_PAUSED)
+		s->phase = PHASE_RUNNING;
+	if (s->io_error)
+		s->due.calm_ms = session_now_ms() + CALM_MS;
+}
+
+static void on_shutdown(struct session *s, const json_t *data)
+{
+	const char *reason = json_string_value(json_object_get(data, "reason"));
+
+	snprintf(s->shutdown_reason, sizeof s->shutdown_reason, "%s", reason ? reason : "unknown");
+}
+
+void events_take(void *ctx, const char *name, const json_t *data)
+{
+	struct session *s = ctx;
+
+	if (strcmp(name, "BLOCK_IO_ERROR") == 0)
+		on_block_error(s, data);
+	else if (strcmp(name, "STOP") == 0)
+		on_stop(s);
+	else if (strcmp(name, "RESUME") == 0)
+		on_resume(s);
+	else if (strcmp(name, "SHUTDOWN") == 0)
+		on_shutdown(s, data);
+}

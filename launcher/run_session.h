@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* run_session.h: the state of a session; private to run*.c. */
+#ifndef LAUNCHER_RUN_SESSION_H
+#define LAUNCHER_RUN_SESSION_H
+
+#include <stdint.h>
+
+#include "qmp.h"
+#include "run.h"
+#include "run_console.h"
+#include "run_control.h"
+#include "run_disk.h"
+#include "run_qemu.h"
+
+enum vm_phase { PHASE_STARTING = 0, PHASE_RUNNING, PHASE_PAUSED };
+
+/* How far the session is on its way to the end. */
+enum ending {
+	ENDING_NOT = 0,
+	ENDING_ASKED,  /* the power button is pressed, again and again */
+	ENDING_FORCED, /* QEMU was told to quit, and is killed if it does not */
+	ENDING_KILLED,
+};
+
+/* Points in time (CLOCK_MONOTONIC, ms) at which something is due; INT64_MAX: never. */
+struct due {
+	int64_t press_ms; /* the power button again */
+	int64_t force_ms; /* give up waiting for the guest */
+	int64_t kill_ms;  /* give up waiting for QEMU */
+	int64_t retry_ms; /* let a VM that was stopped by an error try again */
+	int64_t calm_ms;  /* an error that did not come back is over */
+};
+
+struct session {
+	const struct run_request *req;
+	struct run_disk disk;
+	struct run_qemu qemu;
+	struct qmp *qmp;   /* NULL: not connected, or lost */
+	int qmp_listen_fd; /* -1: connected, or never listened */
+	int signal_fd;
+	struct console console;
+	struct control control;
+
+	enum vm_phase phase;
+	enum ending ending;
+	enum exit_status forced_status; /* of the run where it ends by force */
+	struct due due;
+	unsigned interrupts;   /* SIGINTs so far */
+	unsigned terminations; /* SIGTERMs and SIGHUPs so far */
+	bool asking;	       /* a question waits on the terminal */
+	bool io_error;	       /* reported, not yet over */
+	unsigned retry_wait_ms;
+	bool disk_lost;		  /* the FUSE server ended under QEMU */
+	char shutdown_reason[32]; /* of QEMU's SHUTDOWN event; "": none came */
+};
+
+int64_t session_now_ms(void);
+void session_say(struct session *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The endings (run_ending.c). */
+void ending_ask(struct session *s);
+/* The guest is left alone again, where it was only asked. */
+void ending_give_up(struct session *s);
+void ending_force(struct session *s, enum exit_status status);
+void ending_on_signal(struct session *s, int signal_number);
+void ending_on_answer(struct session *s);
+void ending_on_key(struct session *s, enum console_key key);
+/* Does what is due by now. */
+void ending_tick(struct session *s);
+/* The next point in time at which ending_tick has something to do; INT64_MAX: none. */
+int64_t ending_next_ms(const struct session *s);
+
+/* What QEMU says (run_events.c). */
+qmp_on_event events_take;
+void events_ask_status(struct session *s);
+void events_retry(struct session *s);
+
+/* What other processes ask (run_requests.c). */
+control_on_request requests_take;
+void requests_tick(struct session *s);
+int64_t requests_next_ms(const struct session *s);
+/* Tells those who wait for `stop` how it ended; `why` NULL: well. */
+void requests_end(struct session *s, const char *why);
+
+#endif
