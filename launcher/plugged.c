@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* plugged.c: the USB sticks that are plugged in, through udev, and where they are mounted. */
-#include <ctype.h>
 #include <errno.h>
 #include <libudev.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "file.h"
+#include "mountinfo.h"
 #include "stick.h"
 
 void plugged_free(struct plugged *list, size_t count)
@@ -24,56 +23,32 @@ void plugged_free(struct plugged *list, size_t count)
 	free(list);
 }
 
-/* mountinfo writes a space as \040, and so on. In place. */
-static void unescape(char *text)
-{
-	char *to = text;
-
-	for (const char *from = text; *from; to++) {
-		if (from[0] == '\\' && isdigit((unsigned char)from[1]) &&
-		    isdigit((unsigned char)from[2]) && isdigit((unsigned char)from[3])) {
-			*to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
-			from += 4;
-		} else {
-			*to = *from++;
-		}
-	}
-	*to = '\0';
-}
+/* The device that mounted_at looks for, and what it found. */
+struct looking {
+	const char *node;
+	dev_t devnum;
+	char *dir;
+};
 
 /* A FUSE mount (exfat-fuse, ntfs-3g) has a number of its own: its source names the device. */
-static bool line_is_of(const char *source, unsigned maj, unsigned min, const char *node,
-		       dev_t devnum)
+static bool look(void *ctx, const struct mountinfo *mi)
 {
-	return (maj == major(devnum) && min == minor(devnum)) || strcmp(source, node) == 0;
+	struct looking *l = ctx;
+
+	if (strcmp(mi->root, "/") == 0 &&
+	    ((mi->major == major(l->devnum) && mi->minor == minor(l->devnum)) ||
+	     strcmp(mi->source, l->node) == 0))
+		l->dir = strdup(mi->point);
+	return l->dir == NULL;
 }
 
 /* Where a device is mounted with its root: the caller frees it; NULL: nowhere. */
 static char *mounted_at(const char *mountinfo, const char *node, dev_t devnum)
 {
-	FILE *in = fopen(mountinfo, "re");
-	char *line = NULL;
-	size_t room = 0;
-	char *found = NULL;
+	struct looking l = {.node = node, .devnum = devnum};
 
-	while (in && !found && getline(&line, &room, in) > 0) {
-		unsigned maj, min;
-		char root[4096], point[4096], source[4096];
-		const char *rest = strstr(line, " - ");
-
-		if (sscanf(line, "%*d %*d %u:%u %4095s %4095s", &maj, &min, root, point) != 4)
-			continue;
-		if (!rest || sscanf(rest, " - %*s %4095s", source) != 1)
-			continue;
-		unescape(point);
-		unescape(source);
-		if (strcmp(root, "/") == 0 && line_is_of(source, maj, min, node, devnum))
-			found = strdup(point);
-	}
-	free(line);
-	if (in)
-		fclose(in);
-	return found;
+	mountinfo_each(mountinfo, look, &l);
+	return l.dir;
 }
 
 /* What udev's rules call "Extreme_Pro" for people. */

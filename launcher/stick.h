@@ -77,8 +77,10 @@ int stick_note_memory(struct stick *stick, const char *id, const char *vm,
 void stick_id_text(const uint8_t id[SV_STORE_ID_BYTES], char ret_text[40]);
 
 /* The size of the whole device that holds the stick, or of its file system where no device is
- * visible; 0: unknown. And what is free on it. */
+ * visible; 0: unknown. */
 uint64_t stick_capacity(const char *dir);
+/* The size of its file system, and what is free on it; 0: unknown. */
+uint64_t stick_fs_bytes(const char *dir);
 uint64_t stick_free_bytes(const char *dir);
 
 /* A stick that is plugged in, prepared or not; found through udev. */

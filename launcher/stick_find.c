@@ -140,14 +140,16 @@ static uint64_t disk_bytes(dev_t dev)
 uint64_t stick_capacity(const char *dir)
 {
 	struct stat st;
-	struct statvfs fs;
-	uint64_t bytes = 0;
+	uint64_t bytes = stat(dir, &st) == 0 ? disk_bytes(st.st_dev) : 0;
 
-	if (stat(dir, &st) == 0)
-		bytes = disk_bytes(st.st_dev);
-	if (bytes == 0 && statvfs(dir, &fs) == 0)
-		bytes = (uint64_t)fs.f_blocks * fs.f_frsize;
-	return bytes;
+	return bytes != 0 ? bytes : stick_fs_bytes(dir);
+}
+
+uint64_t stick_fs_bytes(const char *dir)
+{
+	struct statvfs fs;
+
+	return statvfs(dir, &fs) == 0 ? (uint64_t)fs.f_blocks * fs.f_frsize : 0;
 }
 
 uint64_t stick_free_bytes(const char *dir)

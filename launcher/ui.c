@@ -106,6 +106,15 @@ void ui_table_row(struct ui_table *t, const char *const *cells)
 		add_row(t, cells);
 }
 
+void ui_table_free(struct ui_table *t)
+{
+	for (unsigned i = 0; t && i < t->rows * t->columns; i++)
+		free(t->cells[i]);
+	if (t)
+		free(t->cells);
+	free(t);
+}
+
 static void print_row(const struct ui_table *t, unsigned row, FILE *out)
 {
 	for (unsigned c = 0; c < t->columns; c++) {
@@ -135,10 +144,7 @@ void ui_table_print(struct ui_table *t, FILE *out)
 		if (row == 0 && bold)
 			fputs("\033[0m", out);
 	}
-	for (unsigned i = 0; i < t->rows * t->columns; i++)
-		free(t->cells[i]);
-	free(t->cells);
-	free(t);
+	ui_table_free(t);
 }
 
 bool ui_interactive(void)

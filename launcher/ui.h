@@ -28,6 +28,8 @@ struct ui_table *ui_table_new(unsigned columns, const char *const *titles);
 void ui_table_row(struct ui_table *t, const char *const *cells);
 /* Prints and frees; titles are bold on a terminal. */
 void ui_table_print(struct ui_table *t, FILE *out);
+/* Frees one that is not to be printed. Takes NULL. */
+void ui_table_free(struct ui_table *t);
 
 /* Asks on the terminal and waits for y or n; false without a terminal. */
 bool ui_ask(const char *question);

@@ -2,137 +2,22 @@
 /* fuse.c: mounts a disk, runs the threads that serve it, and ends them without losing a request. */
 
 /*
- * Threads. libfuse's own loop (fuse_session_loop_mt) ends idle threads and makes new ones all the
- * time, and must be left by a signal handler; this one is 100 lines:
- *
- * W1  A worker is cancellable in the read of the next request and nowhere else. So every request
- *     that was taken up is answered, and a worker that waits can always be ended. (The functions
- *     that a cancellation unwinds take no address of a local: ASan would see a stale stack.)
- * W2  Workers are made as needed: who takes a request and leaves nobody waiting makes another, up
- *     to max_workers. A flush may last seconds and writes are slowed down when the stick is full;
- *     reads and status.json must go on beside them. A worker stays until the end.
- * W3  Worker i alone uses workers[i], slot i of the ranges and its scratch.
- *
- *   sv_fuse_run:  start worker 0 -> wait for `wake` -> stopping, cancel and join all -> unmount
- *   wake:         posted by sv_fuse_stop, or by a worker whose read said that the mount is gone
+ * A mount is a libfuse session (what the kernel is told at mount time), a pool of threads
+ * (fuse_pool.c) and the operations (fuse_ops.c, fuse_file.c). The kernel opens nothing before the
+ * first request, FUSE_INIT, is answered: clients that come between mount and run wait.
  */
 #include "fuse_priv.h"
 
-#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#define DEFAULT_WORKERS 16
-#define SCRATCH_ALIGN 4096
-
 static _Thread_local char why[256];
-
-static int start_worker(struct sv_fuse *fuse);
-
-/* Waits for one request and answers it. False: this worker is to leave. */
-static bool serve_one(struct sv_fuse_worker *worker)
-{
-	struct sv_fuse *fuse = worker->fuse;
-	int len;
-
-	atomic_fetch_add(&fuse->idle, 1);
-	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL); /* W1 */
-	len = fuse_session_receive_buf(fuse->session, &worker->request);
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-	if (atomic_fetch_sub(&fuse->idle, 1) == 1 && len > 0)
-		start_worker(fuse); /* W2; if it fails, those that exist go on */
-	if (len > 0)
-		fuse_session_process_buf(fuse->session, &worker->request);
-	if (len > 0 || len == -EINTR || len == -EAGAIN)
-		return true;
-	if (len < 0) {
-		pthread_mutex_lock(&fuse->lock);
-		fuse->error = fuse->error ? fuse->error : len;
-		pthread_mutex_unlock(&fuse->lock);
-	}
-	return false;
-}
-
-static void *worker_main(void *arg)
-{
-	struct sv_fuse_worker *worker = arg;
-
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-	pthread_setspecific(worker->fuse->worker_key, worker);
-	while (serve_one(worker))
-		;
-	sem_post(&worker->fuse->wake);
-	return NULL;
-}
-
-/* Makes one more worker, with all signals blocked. -EAGAIN, -ENOMEM; 0 also if none may be. */
-static int start_worker(struct sv_fuse *fuse)
-{
-	struct sv_fuse_worker *worker;
-	sigset_t all, before;
-	int err = 0;
-
-	pthread_mutex_lock(&fuse->lock);
-	if (fuse->stopping || fuse->started == fuse->max_workers)
-		goto out;
-	worker = &fuse->workers[fuse->started];
-	worker->fuse = fuse;
-	worker->lane.slot = fuse->started; /* W3 */
-	if (!worker->lane.scratch &&
-	    posix_memalign((void **)&worker->lane.scratch, SCRATCH_ALIGN, SV_FUSE_SCRATCH_BYTES)) {
-		err = -ENOMEM;
-		goto out;
-	}
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	err = -pthread_create(&worker->thread, NULL, worker_main, worker);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!err)
-		fuse->started++;
-out:
-	pthread_mutex_unlock(&fuse->lock);
-	return err;
-}
-
-static void end_workers(struct sv_fuse *fuse)
-{
-	unsigned count;
-
-	pthread_mutex_lock(&fuse->lock);
-	fuse->stopping = true; /* from here on `started` is fixed */
-	count = fuse->started;
-	pthread_mutex_unlock(&fuse->lock);
-	for (unsigned i = 0; i < count; i++)
-		pthread_cancel(fuse->workers[i].thread);
-	for (unsigned i = 0; i < count; i++)
-		pthread_join(fuse->workers[i].thread, NULL);
-}
-
-int sv_fuse_run(struct sv_fuse *fuse)
-{
-	int err;
-
-	assert(!fuse->started && !fuse->stopping);
-	err = start_worker(fuse);
-	if (!err)
-		while (sem_wait(&fuse->wake) && errno == EINTR)
-			;
-	end_workers(fuse);
-	fuse_session_unmount(fuse->session);
-	return err ? err : fuse->error;
-}
-
-void sv_fuse_stop(struct sv_fuse *fuse)
-{
-	sem_post(&fuse->wake);
-}
 
 /* libfuse explains its errors only through this process-wide hook. */
 static void keep_message(enum fuse_log_level level, const char *format, va_list args)
@@ -218,13 +103,6 @@ static int make_fuse(const struct sv_fuse_disk_ops *ops, void *disk,
 
 	if (!fuse)
 		return -ENOMEM;
-	pthread_mutex_init(&fuse->lock, NULL);
-	sem_init(&fuse->wake, 0, 0);
-	err = -pthread_key_create(&fuse->worker_key, NULL);
-	if (err) {
-		free(fuse);
-		return err;
-	}
 	ops->status(disk, &status);
 	fuse->io.ops = ops;
 	fuse->io.disk = disk;
@@ -234,11 +112,11 @@ static int make_fuse(const struct sv_fuse_disk_ops *ops, void *disk,
 	fuse->read_only = opts->read_only;
 	fuse->mounted_s = time(NULL);
 	atomic_init(&fuse->changed_s, fuse->mounted_s);
-	fuse->max_workers = opts->threads ? opts->threads : DEFAULT_WORKERS;
-	fuse->workers = calloc(fuse->max_workers, sizeof(*fuse->workers));
-	err = sv_ranges_init(&fuse->io.ranges, fuse->max_workers);
+	err = sv_fuse_pool_init(&fuse->pool, opts->threads);
 	if (!err)
-		err = fuse->workers ? make_session(fuse, opts) : -ENOMEM;
+		err = sv_ranges_init(&fuse->io.ranges, fuse->pool.max_workers);
+	if (!err)
+		err = make_session(fuse, opts);
 	if (err)
 		sv_fuse_destroy(fuse);
 	else
@@ -278,6 +156,19 @@ int sv_fuse_mount_disk(const struct sv_fuse_disk_ops *ops, void *disk, const cha
 	return err;
 }
 
+int sv_fuse_run(struct sv_fuse *fuse)
+{
+	int err = sv_fuse_pool_run(fuse);
+
+	fuse_session_unmount(fuse->session);
+	return err;
+}
+
+void sv_fuse_stop(struct sv_fuse *fuse)
+{
+	sv_fuse_pool_end(&fuse->pool);
+}
+
 void sv_fuse_destroy(struct sv_fuse *fuse)
 {
 	if (!fuse)
@@ -286,14 +177,7 @@ void sv_fuse_destroy(struct sv_fuse *fuse)
 		fuse_session_unmount(fuse->session);
 		fuse_session_destroy(fuse->session);
 	}
-	for (unsigned i = 0; fuse->workers && i < fuse->max_workers; i++) {
-		free(fuse->workers[i].request.mem);
-		free(fuse->workers[i].lane.scratch);
-	}
-	free(fuse->workers);
 	sv_ranges_fini(&fuse->io.ranges);
-	pthread_key_delete(fuse->worker_key);
-	sem_destroy(&fuse->wake);
-	pthread_mutex_destroy(&fuse->lock);
+	sv_fuse_pool_fini(&fuse->pool);
 	free(fuse);
 }

@@ -10,24 +10,17 @@
  *     that is not on the stick is the store's open batch.
  * O2  Every open of disk.raw replies FOPEN_PARALLEL_DIRECT_WRITES (kernel 6.2; ignored before):
  *     writes take the kernel's inode lock shared.
- * O3  A write with O_DSYNC or O_SYNC is answered after a flush. The kernel puts the flags of the
- *     open file and of the single request (RWF_DSYNC, FUA of a loop device) into the write.
- * O4  ENOSYS is never an answer to an operation that is implemented: the kernel would remember it
- *     and not ask again for the life of the mount.
  */
 #include "fuse_priv.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "stickvm/status_json.h"
 
@@ -35,13 +28,8 @@
 #define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
 #endif
 
-enum { INO_ROOT = FUSE_ROOT_ID, INO_DISK, INO_STATUS };
-
 static const char disk_name[] = "disk.raw";
 static const char status_name[] = "status.json";
-
-/* File handles of disk.raw: what a close has to do. Those of status.json are its text. */
-enum { HANDLE_READER = 0, HANDLE_WRITER = 1 };
 
 /* Asynchronous requests that the kernel lets through at once: io_uring and libaio at any depth
  * that a virtual machine uses (the kernel's default is 12). */
@@ -50,39 +38,6 @@ enum { HANDLE_READER = 0, HANDLE_WRITER = 1 };
 static struct sv_fuse *fuse_of(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
-}
-
-static struct sv_fuse_lane *lane_of(struct sv_fuse *fuse)
-{
-	struct sv_fuse_worker *worker = pthread_getspecific(fuse->worker_key);
-
-	return &worker->lane;
-}
-
-/* Tools know EIO; of the others only those that say what a user can do are passed on. O4. */
-static int tool_errno(int err)
-{
-	switch (-err) {
-	case 0:
-	case ENOSPC:
-	case EROFS:
-	case EINVAL:
-	case ENXIO:
-	case ENOMEM:
-		return -err;
-	default:
-		return EIO;
-	}
-}
-
-static void reply(fuse_req_t req, int err)
-{
-	fuse_reply_err(req, tool_errno(err));
-}
-
-static void note_change(struct sv_fuse *fuse)
-{
-	atomic_store_explicit(&fuse->changed_s, time(NULL), memory_order_relaxed);
 }
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
@@ -113,17 +68,17 @@ static int get_attr(struct sv_fuse *fuse, fuse_ino_t ino, struct stat *ret_attr)
 	attr.st_mtim.tv_sec = atomic_load_explicit(&fuse->changed_s, memory_order_relaxed);
 	fuse->io.ops->status(fuse->io.disk, &status);
 	switch (ino) {
-	case INO_ROOT:
+	case SV_FUSE_INO_ROOT:
 		attr.st_mode = S_IFDIR | 0555;
 		attr.st_nlink = 2;
 		attr.st_mtim.tv_sec = fuse->mounted_s;
 		break;
-	case INO_DISK:
+	case SV_FUSE_INO_DISK:
 		attr.st_mode = S_IFREG | (fuse->read_only ? 0400 : 0600);
 		attr.st_size = (off_t)fuse->io.size_bytes;
 		attr.st_blocks = (blkcnt_t)(status.mapped_bytes / 512);
 		break;
-	case INO_STATUS:
+	case SV_FUSE_INO_STATUS:
 		if (sv_status_json(&status, &text))
 			return -ENOMEM;
 		attr.st_mode = S_IFREG | 0444;
@@ -145,10 +100,10 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct fuse_entry_param entry = {.generation = 1};
 	int err;
 
-	if (parent == INO_ROOT && !strcmp(name, disk_name))
-		entry.ino = INO_DISK;
-	else if (parent == INO_ROOT && !strcmp(name, status_name))
-		entry.ino = INO_STATUS;
+	if (parent == SV_FUSE_INO_ROOT && !strcmp(name, disk_name))
+		entry.ino = SV_FUSE_INO_DISK;
+	else if (parent == SV_FUSE_INO_ROOT && !strcmp(name, status_name))
+		entry.ino = SV_FUSE_INO_STATUS;
 	err = entry.ino ? get_attr(fuse_of(req), entry.ino, &entry.attr) : -ENOENT;
 	if (err)
 		fuse_reply_err(req, -err);
@@ -176,7 +131,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	uint64_t size_bytes = (uint64_t)attr->st_size;
 
 	if (to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) ||
-	    (to_set & FUSE_SET_ATTR_SIZE && ino != INO_DISK))
+	    (to_set & FUSE_SET_ATTR_SIZE && ino != SV_FUSE_INO_DISK))
 		fuse_reply_err(req, EPERM);
 	else if (to_set & FUSE_SET_ATTR_SIZE && size_bytes > fuse->io.size_bytes)
 		fuse_reply_err(req, EFBIG);
@@ -194,10 +149,10 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_ino_t ino;
 		mode_t mode;
 	} entries[] = {
-		{".", INO_ROOT, S_IFDIR},
-		{"..", INO_ROOT, S_IFDIR},
-		{disk_name, INO_DISK, S_IFREG},
-		{status_name, INO_STATUS, S_IFREG},
+		{".", SV_FUSE_INO_ROOT, S_IFDIR},
+		{"..", SV_FUSE_INO_ROOT, S_IFDIR},
+		{disk_name, SV_FUSE_INO_DISK, S_IFREG},
+		{status_name, SV_FUSE_INO_STATUS, S_IFREG},
 	};
 	char buf[512];
 	size_t used = 0;
@@ -238,7 +193,7 @@ static void open_status(fuse_req_t req, struct sv_fuse *fuse)
 	fuse->io.ops->status(fuse->io.disk, &status);
 	err = sv_status_json(&status, &text);
 	if (err)
-		reply(req, err);
+		sv_fuse_reply(req, err);
 	else if (reply_open(req, (uintptr_t)text))
 		free(text); /* the opener is gone: no release follows */
 }
@@ -248,160 +203,21 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct sv_fuse *fuse = fuse_of(req);
 	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
 
-	if (ino == INO_STATUS && writes)
+	if (ino == SV_FUSE_INO_STATUS && writes)
 		fuse_reply_err(req, EACCES);
-	else if (ino == INO_STATUS)
+	else if (ino == SV_FUSE_INO_STATUS)
 		open_status(req, fuse);
 	else if (writes && fuse->read_only)
 		fuse_reply_err(req, EROFS);
 	else
-		reply_open(req, writes ? HANDLE_WRITER : HANDLE_READER);
+		reply_open(req, writes ? SV_FUSE_HANDLE_WRITER : SV_FUSE_HANDLE_READER);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	if (ino == INO_STATUS)
+	if (ino == SV_FUSE_INO_STATUS)
 		free((char *)(uintptr_t)fi->fh);
 	fuse_reply_err(req, 0);
-}
-
-static void read_status(fuse_req_t req, size_t size, uint64_t off_bytes, const char *text)
-{
-	size_t len = strlen(text);
-
-	if (off_bytes >= len)
-		size = 0;
-	else if (size > len - off_bytes)
-		size = len - (size_t)off_bytes;
-	fuse_reply_buf(req, size ? text + off_bytes : NULL, size);
-}
-
-static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		    struct fuse_file_info *fi)
-{
-	struct sv_fuse *fuse = fuse_of(req);
-	uint64_t off_bytes = (uint64_t)off;
-	const uint8_t *data;
-	int err;
-
-	if (ino == INO_STATUS) {
-		read_status(req, size, off_bytes, (const char *)(uintptr_t)fi->fh);
-		return;
-	}
-	if (off_bytes >= fuse->io.size_bytes)
-		size = 0;
-	else if (size > fuse->io.size_bytes - off_bytes)
-		size = (size_t)(fuse->io.size_bytes - off_bytes);
-	if (!size) {
-		fuse_reply_buf(req, NULL, 0);
-		return;
-	}
-	err = sv_fuse_io_read(&fuse->io, lane_of(fuse), size, off_bytes, &data);
-	if (err)
-		reply(req, err);
-	else
-		fuse_reply_buf(req, (const char *)data, size);
-}
-
-static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
-		     struct fuse_file_info *fi)
-{
-	struct sv_fuse *fuse = fuse_of(req);
-	uint64_t off_bytes = (uint64_t)off;
-	int err;
-
-	assert(ino == INO_DISK);
-	(void)ino;
-	if (off_bytes >= fuse->io.size_bytes) {
-		fuse_reply_err(req, size ? ENOSPC : 0);
-		return;
-	}
-	if (size > fuse->io.size_bytes - off_bytes)
-		size = (size_t)(fuse->io.size_bytes - off_bytes);
-	err = size ? sv_fuse_io_write(&fuse->io, lane_of(fuse), buf, size, off_bytes) : 0;
-	note_change(fuse);
-	if (!err && fi->flags & O_DSYNC) /* O3; O_SYNC contains it */
-		err = fuse->io.ops->flush(fuse->io.disk);
-	if (err)
-		reply(req, err);
-	else
-		fuse_reply_write(req, size);
-}
-
-static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
-{
-	struct sv_fuse *fuse = fuse_of(req);
-
-	(void)datasync;
-	(void)fi;
-	if (ino == INO_DISK && !fuse->read_only)
-		reply(req, fuse->io.ops->flush(fuse->io.disk));
-	else
-		fuse_reply_err(req, 0);
-}
-
-/* Called at every close(2), which waits for it: a plain umount would not. */
-static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	struct sv_fuse *fuse = fuse_of(req);
-
-	if (ino == INO_DISK && fi->fh == HANDLE_WRITER)
-		reply(req, fuse->io.ops->flush(fuse->io.disk));
-	else
-		fuse_reply_err(req, 0);
-}
-
-static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
-			 struct fuse_file_info *fi)
-{
-	struct sv_fuse *fuse = fuse_of(req);
-	uint64_t off_bytes = (uint64_t)off, len_bytes = (uint64_t)len;
-	uint64_t room_bytes;
-	int err = 0;
-
-	(void)fi;
-	if (ino != INO_DISK || (mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE) &&
-				mode != (FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE) &&
-				mode != FALLOC_FL_ZERO_RANGE)) {
-		fuse_reply_err(req, EOPNOTSUPP);
-		return;
-	}
-	room_bytes = off_bytes < fuse->io.size_bytes ? fuse->io.size_bytes - off_bytes : 0;
-	if (!(mode & FALLOC_FL_KEEP_SIZE) && len_bytes > room_bytes) {
-		fuse_reply_err(req, EFBIG);
-		return;
-	}
-	if (len_bytes > room_bytes)
-		len_bytes = room_bytes;
-	if (len_bytes) {
-		err = sv_fuse_io_zero(&fuse->io, lane_of(fuse), len_bytes, off_bytes);
-		note_change(fuse);
-	}
-	reply(req, err);
-}
-
-static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
-		     struct fuse_file_info *fi)
-{
-	struct sv_fuse *fuse = fuse_of(req);
-	uint64_t found_bytes;
-	int err;
-
-	(void)fi;
-	if (ino != INO_DISK || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
-		fuse_reply_err(req, EINVAL);
-		return;
-	}
-	if (off < 0 || (uint64_t)off >= fuse->io.size_bytes) {
-		fuse_reply_err(req, ENXIO);
-		return;
-	}
-	err = fuse->io.ops->seek(fuse->io.disk, whence == SEEK_DATA ? SV_SEEK_DATA : SV_SEEK_HOLE,
-				 (uint64_t)off, &found_bytes);
-	if (err)
-		reply(req, err);
-	else
-		fuse_reply_lseek(req, (off_t)found_bytes);
 }
 
 /* What the place can take now, as a file system: df shows how full the stick's share is. */
@@ -461,12 +277,12 @@ const struct fuse_lowlevel_ops sv_fuse_ops = {
 	.readdir = op_readdir,
 	.open = op_open,
 	.release = op_release,
-	.read = op_read,
-	.write = op_write,
-	.flush = op_flush,
-	.fsync = op_fsync,
-	.fallocate = op_fallocate,
-	.lseek = op_lseek,
+	.read = sv_fuse_op_read,
+	.write = sv_fuse_op_write,
+	.flush = sv_fuse_op_flush,
+	.fsync = sv_fuse_op_fsync,
+	.fallocate = sv_fuse_op_fallocate,
+	.lseek = sv_fuse_op_lseek,
 	.statfs = op_statfs,
 	.unlink = op_unlink,
 	.rmdir = op_unlink,

@@ -20,27 +20,66 @@ struct sv_fuse_worker {
 	struct fuse_buf request; /* libfuse allocates its memory once */
 };
 
+/* The threads that serve a mount; see fuse_pool.c. */
+struct sv_fuse_pool {
+	struct sv_fuse_worker *workers;
+	unsigned max_workers, base_workers;
+	pthread_key_t worker_key; /* the worker that runs in this thread */
+	sem_t wake;		  /* rings sv_fuse_pool_run: ending or watching was set */
+	atomic_bool ending, watching;
+	atomic_uint idle;     /* workers that wait for a request */
+	atomic_uint taken;    /* requests so far; wraps */
+	atomic_uint surplus;  /* workers that are to rest */
+	pthread_mutex_t lock; /* guards the following */
+	pthread_cond_t recalled;
+	unsigned started; /* workers[0, started) exist */
+	unsigned resting; /* of these */
+	unsigned recall;  /* of those that rest, how many are to come back */
+	bool stopping;
+	int error; /* the first, of a worker that left */
+};
+
 struct sv_fuse {
 	struct sv_fuse_io io;
+	struct sv_fuse_pool pool;
 	struct fuse_session *session;
 	uid_t uid;
 	gid_t gid;
 	bool read_only;
 	int64_t mounted_s;	   /* Unix time */
 	_Atomic int64_t changed_s; /* of the last change of the disk */
-
-	struct sv_fuse_worker *workers;
-	unsigned max_workers;
-	pthread_key_t worker_key; /* the worker that runs in this thread */
-	sem_t wake;		  /* posted by sv_fuse_stop and by a worker that leaves */
-	atomic_uint idle;	  /* workers that wait for a request; see fuse.c, W2 */
-	pthread_mutex_t lock;	  /* guards the following */
-	unsigned started;	  /* workers[0, started) exist */
-	bool stopping;
-	int error; /* the first, of a worker that left */
 };
+
+/* -ENOMEM, -EAGAIN; frees what it made. max_workers 0: the default. */
+int sv_fuse_pool_init(struct sv_fuse_pool *pool, unsigned max_workers);
+/* Takes a pool that was not initialised, zeroed. */
+void sv_fuse_pool_fini(struct sv_fuse_pool *pool);
+/* Serves until the mount is gone or the pool is told to end. 0 or a negative errno. */
+int sv_fuse_pool_run(struct sv_fuse *fuse);
+/* Async-signal-safe. */
+void sv_fuse_pool_end(struct sv_fuse_pool *pool);
+
+enum { SV_FUSE_INO_ROOT = FUSE_ROOT_ID, SV_FUSE_INO_DISK, SV_FUSE_INO_STATUS };
+
+/* File handles of disk.raw: what a close has to do. Those of status.json are its text. */
+enum { SV_FUSE_HANDLE_READER = 0, SV_FUSE_HANDLE_WRITER = 1 };
 
 /* The operations of the mounted file system; their userdata is the struct sv_fuse. */
 extern const struct fuse_lowlevel_ops sv_fuse_ops;
+
+/* Those of them that move data, in fuse_file.c. */
+void sv_fuse_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		     struct fuse_file_info *fi);
+void sv_fuse_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+		      struct fuse_file_info *fi);
+void sv_fuse_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void sv_fuse_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void sv_fuse_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+			  struct fuse_file_info *fi);
+void sv_fuse_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+		      struct fuse_file_info *fi);
+
+/* Answers with a negative errno of the disk, in terms of tools; 0: done. */
+void sv_fuse_reply(fuse_req_t req, int err);
 
 #endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* cmd_check.c: `check`: verify the store of one VM, or of all. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "ui.h"
+#include "verbs.h"
+#include "vm_pick.h"
+#include "vm_store.h"
+
+#define PRINT_AT_MOST 100 /* findings; the rest is counted */
+
+/* One check: what it reports to, and what it has seen. */
+struct checking {
+	const struct args *args;
+	const struct vm *vm;
+	json_t *findings;
+	uint64_t count;
+	struct ui_progress progress;
+};
+
+static void on_finding(void *ctx, const struct sv_finding *finding)
+{
+	struct checking *c = ctx;
+
+	c->count++;
+	if (c->count > PRINT_AT_MOST)
+		return;
+	json_array_append_new(c->findings,
+			      json_pack("{s:s, s:I, s:I, s:o}", "what", finding->what, "off_bytes",
+					(json_int_t)finding->off_bytes, "len_bytes",
+					(json_int_t)finding->len_bytes, "place_bytes",
+					finding->place_bytes == UINT64_MAX
+						? json_null()
+						: json_integer((json_int_t)finding->place_bytes)));
+	if (args_has(c->args, "json"))
+		return;
+	ui_progress_end(&c->progress);
+	if (finding->len_bytes > 0)
+		printf("%s: bytes %" PRIu64 " to %" PRIu64 " of the disk: %s\n", c->vm->name,
+		       finding->off_bytes, finding->off_bytes + finding->len_bytes - 1,
+		       finding->what);
+	else
+		printf("%s: %s\n", c->vm->name, finding->what);
+}
+
+static void on_progress(void *ctx, uint64_t done_bytes, uint64_t total_bytes)
+{
+	struct checking *c = ctx;
+
+	ui_progress_step(&c->progress, done_bytes, total_bytes);
+}
+
+/* What recovery saw while it opened the store is part of the verdict. */
+static void note_recovery(struct checking *c, struct sv_store *store, json_t *json)
+{
+	struct sv_recovery rec;
+	struct sv_finding lost = {.what = "flushed batches were lost by the stick",
+				  .place_bytes = UINT64_MAX};
+
+	sv_store_recovery(store, &rec);
+	if (rec.lost_flushed_batches > 0)
+		on_finding(c, &lost);
+	json_object_set_new(json, "clean", json_boolean(rec.clean));
+	json_object_set_new(json, "bad_blocks", json_integer((json_int_t)rec.bad_blocks));
+	json_object_set_new(json, "lost_flushed_batches",
+			    json_integer((json_int_t)rec.lost_flushed_batches));
+}
+
+static int check_open(struct checking *c, struct sv_store *store, json_t *json, struct err *err)
+{
+	int rc;
+
+	note_recovery(c, store, json);
+	ui_progress_start(&c->progress, "checking");
+	rc = sv_store_check(store, args_has(c->args, "deep"), on_finding, c, on_progress);
+	ui_progress_end(&c->progress);
+	if (rc < 0)
+		return vm_store_fail(err, c->vm, rc);
+	if (c->count > 0)
+		return err_set(err, EXIT_DAMAGE,
+			       "%s: %" PRIu64 " findings; copy what can be read "
+			       "(stickvm mount --read-only), and restore the rest from a backup",
+			       c->vm->name, c->count);
+	return 0;
+}
+
+/* The status of one VM; its JSON is added to `array`. */
+static int check_one(const struct args *args, const struct stick *stick, const char *name,
+		     json_t *array)
+{
+	static const struct sv_open_options quiet = {.read_only = true, .manual = true};
+	struct checking c = {.args = args, .findings = json_array()};
+	json_t *json = json_pack("{s:s}", "name", name);
+	struct sv_store *store;
+	struct vm vm = {0};
+	struct err err;
+	int rc = vm_pick_load(stick, name, &vm, &err);
+
+	c.vm = &vm;
+	if (rc == 0)
+		rc = vm_store_open(stick, &vm, &quiet, &store, &err);
+	if (rc == 0) {
+		rc = check_open(&c, store, json, &err);
+		sv_store_abandon(store);
+	}
+	if (rc == 0 && !args_has(args, "json"))
+		printf("%s: no damage found%s\n", name,
+		       args_has(args, "deep") ? "" : " (structure only; --deep reads every byte)");
+	json_object_set_new(json, "ok", json_boolean(rc == 0));
+	json_object_set_new(json, "findings", c.findings);
+	json_object_set_new(json, "finding_count", json_integer((json_int_t)c.count));
+	if (rc < 0)
+		json_object_set_new(json, "error", json_string(err.text));
+	json_array_append_new(array, json);
+	vm_free(&vm);
+	return rc < 0 ? ui_fail(args, &err) : EXIT_DONE;
+}
+
+/* Damage outweighs everything else that went wrong with another VM. */
+static int worse(int a, int b)
+{
+	if (a == EXIT_DAMAGE || b == EXIT_DAMAGE)
+		return EXIT_DAMAGE;
+	return a != EXIT_DONE ? a : b;
+}
+
+int cmd_check(const struct args *args)
+{
+	struct stick stick;
+	struct err err;
+	char **names;
+	size_t count;
+	json_t *array;
+	int status = EXIT_DONE;
+
+	if (stick_open(args->stick, &stick, &err) < 0)
+		return ui_fail(args, &err);
+	if (vm_pick_names(&stick, args_operand(args, 0), &names, &count, &err) < 0) {
+		stick_free(&stick);
+		return ui_fail(args, &err);
+	}
+	array = json_array();
+	for (size_t i = 0; i < count; i++)
+		status = worse(status, check_one(args, &stick, names[i], array));
+	if (args_has(args, "json"))
+		status = worse(status, ui_json(args, json_pack("{s:O}", "vms", array)));
+	json_decref(array);
+	stick_names_free(names, count);
+	stick_free(&stick);
+	return status;
+}

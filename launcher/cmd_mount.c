@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* cmd_mount.c: `mount`: a VM's disk as the file DIR/disk.raw.
+ *
+ * The serving process forks before it opens the store, because threads do not survive a fork. It
+ * tells its parent through a pipe how the start went, a `struct err` with EXIT_DONE for "served";
+ * the parent prints and returns. An end of the pipe without one means that it died.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "mounts.h"
+#include "stickvm/fuse.h"
+#include "ui.h"
+#include "verbs.h"
+#include "vm_pick.h"
+#include "vm_store.h"
+
+/* A mount for its whole life. */
+struct serving {
+	const struct args *args;
+	struct vm_pick pick;
+	char *dir; /* absolute */
+	int tell;  /* the parent's pipe; -1: none (--foreground) */
+	struct sv_store *store;
+	struct sv_fuse *fuse;
+};
+
+static int fail_dir(struct err *err, const char *dir, int rc)
+{
+	return err_set(err, EXIT_FAILED, "%s: %s; name an empty folder to mount on", dir,
+		       strerror(-rc));
+}
+
+/* An early look, so that most mistakes cost no session of the store. */
+static int check_dir(const char *dir, struct err *err)
+{
+	const struct dirent *de;
+	DIR *folder = opendir(dir);
+	bool empty = true;
+
+	if (!folder)
+		return fail_dir(err, dir, -errno);
+	while (empty && (de = readdir(folder)))
+		empty = strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0;
+	closedir(folder);
+	return empty ? 0 : fail_dir(err, dir, -ENOTEMPTY);
+}
+
+static int fail_mount(struct err *err, const char *dir, int rc)
+{
+	const char *why = sv_fuse_why();
+
+	switch (rc) {
+	case -ENODEV:
+		return err_set(err, EXIT_FAILED,
+			       "%s: this host has no FUSE; load it with 'modprobe "
+			       "fuse' (as root)",
+			       dir);
+	case -EACCES:
+	case -EPERM:
+		return err_set(err, EXIT_FAILED,
+			       "%s: mounting is not permitted%s%s; own the "
+			       "folder and have fusermount3, or be root",
+			       dir, *why ? ": " : "", why);
+	case -ENOENT:
+	case -ENOTDIR:
+	case -ENOTEMPTY:
+		return fail_dir(err, dir, rc);
+	default:
+		return err_set(err, EXIT_FAILED, "%s: cannot be mounted: %s; choose another folder",
+			       dir, *why ? why : strerror(-rc));
+	}
+}
+
+static int start(struct serving *s, struct err *err)
+{
+	bool read_only = args_has(s->args, "read-only");
+	struct sv_open_options open_opts = {.read_only = read_only};
+	struct sv_fuse_options opts = {.read_only = read_only,
+				       .allow_root = args_has(s->args, "allow-root")};
+	char name[96];
+	int rc;
+
+	if (vm_store_open(&s->pick.stick, &s->pick.vm, &open_opts, &s->store, err) < 0)
+		return -1;
+	snprintf(name, sizeof(name), "%s#%d", s->pick.vm.name, (int)getpid());
+	opts.name = name;
+	rc = sv_fuse_mount(s->store, s->dir, &opts, &s->fuse);
+	if (rc == 0)
+		return 0;
+	fail_mount(err, s->dir, rc);
+	sv_store_abandon(s->store);
+	s->store = NULL;
+	return -1;
+}
+
+static void *wait_for_signal(void *arg)
+{
+	struct serving *s = arg;
+	sigset_t ends;
+	int got;
+
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGHUP);
+	sigwait(&ends, &got); /* a point where the thread can be cancelled */
+	sv_fuse_stop(s->fuse);
+	return NULL;
+}
+
+/* Before any thread is made, so that only wait_for_signal gets them. */
+static void block_signals(void)
+{
+	sigset_t ends;
+
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGHUP);
+	sigprocmask(SIG_BLOCK, &ends, NULL);
+}
+
+/* Serves until the end, and closes the store: the last byte is on the stick afterwards. */
+static int serve(struct serving *s, struct err *err)
+{
+	pthread_t watcher;
+	bool watched = pthread_create(&watcher, NULL, wait_for_signal, s) == 0;
+	int served = sv_fuse_run(s->fuse);
+	int rc;
+
+	if (watched) {
+		pthread_cancel(watcher);
+		pthread_join(watcher, NULL);
+	}
+	rc = vm_store_close(&s->pick.stick, &s->pick.vm, s->store, err);
+	sv_fuse_destroy(s->fuse);
+	if (rc == 0 && served < 0)
+		rc = err_set(err, EXIT_FAILED,
+			     "%s: the mount ended: %s; the disk was closed "
+			     "cleanly",
+			     s->dir, strerror(-served));
+	return rc;
+}
+
+static void tell_parent(const struct serving *s, const struct err *err)
+{
+	if (s->tell >= 0 && write(s->tell, err, sizeof(*err)) != (ssize_t)sizeof(*err))
+		return; /* the parent was killed; the mount stands all the same */
+}
+
+/* The serving process keeps no terminal and no folder busy. */
+static void detach(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		close(null);
+	}
+	if (chdir("/") < 0)
+		return;
+}
+
+static int run_foreground(struct serving *s)
+{
+	struct err err;
+
+	s->tell = -1;
+	block_signals();
+	if (start(s, &err) < 0)
+		return ui_fail(s->args, &err);
+	printf("%s/disk.raw is the disk of %s. End with: stickvm umount %s\n", s->dir,
+	       s->pick.vm.name, s->dir);
+	fflush(stdout);
+	return serve(s, &err) < 0 ? ui_fail(s->args, &err) : EXIT_DONE;
+}
+
+static int run_child(struct serving *s)
+{
+	struct err err = {.status = EXIT_DONE};
+
+	setsid();
+	block_signals();
+	if (start(s, &err) < 0) {
+		tell_parent(s, &err);
+		return err.status;
+	}
+	tell_parent(s, &err);
+	close(s->tell);
+	detach();
+	if (serve(s, &err) == 0)
+		return EXIT_DONE;
+	mounts_leave_words(&err);
+	return err.status;
+}
+
+static int hear_child(const struct args *args, int from, pid_t child)
+{
+	struct err err;
+	ssize_t got;
+
+	do {
+		got = read(from, &err, sizeof(err));
+	} while (got < 0 && errno == EINTR);
+	if (got == (ssize_t)sizeof(err) && err.status == EXIT_DONE)
+		return EXIT_DONE;
+	if (got != (ssize_t)sizeof(err))
+		err_set(&err, EXIT_FAILED,
+			"the serving process died; run 'stickvm check', and "
+			"'stickvm mount --foreground' to see more");
+	waitpid(child, NULL, 0);
+	return ui_fail(args, &err);
+}
+
+static int run_daemon(struct serving *s)
+{
+	struct err err;
+	int ends[2];
+	pid_t child;
+	int status;
+
+	fflush(stdout);
+	if (pipe2(ends, O_CLOEXEC) < 0 || (child = fork()) < 0) {
+		err_set(&err, EXIT_FAILED, "no process can be made: %s; end some others",
+			strerror(errno));
+		return ui_fail(s->args, &err);
+	}
+	if (child == 0) {
+		close(ends[0]);
+		s->tell = ends[1];
+		return run_child(s);
+	}
+	close(ends[1]);
+	status = hear_child(s->args, ends[0], child);
+	close(ends[0]);
+	return status;
+}
+
+int cmd_mount(const struct args *args)
+{
+	struct serving s = {.args = args, .tell = -1};
+	struct err err;
+	int status;
+
+	if (check_dir(args_operand(args, 1), &err) < 0 ||
+	    vm_pick(args, args_operand(args, 0), &s.pick, &err) < 0)
+		return ui_fail(args, &err);
+	s.dir = realpath(args_operand(args, 1), NULL);
+	if (!s.dir) {
+		fail_dir(&err, args_operand(args, 1), -errno);
+		status = ui_fail(args, &err);
+	} else if (args_has(args, "foreground")) {
+		status = run_foreground(&s);
+	} else {
+		status = run_daemon(&s);
+	}
+	free(s.dir);
+	vm_pick_free(&s.pick);
+	return status;
+}

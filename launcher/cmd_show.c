@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* cmd_show.c: `show`: the settings of a VM. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "size.h"
+#include "ui.h"
+#include "verbs.h"
+#include "vm_pick.h"
+#include "vm_store.h"
+
+/* Sizes in bytes and numbers as numbers; what is not set is null. */
+static json_t *settings_json(const struct vm *vm)
+{
+	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:s, s:s, s:s, s:s?, s:s, s:i, s:s, s:s, s:I, "
+			 "s:s?, s:I}",
+			 "name", vm->name, "machine", vm->machine, "cpu", vm_cpu_text(vm->cpu),
+			 "cpus", (int)vm->cpus, "ram_bytes", (json_int_t)vm->ram_bytes, "os",
+			 vm_os_text(vm->os), "firmware", vm_firmware_text(vm->firmware), "bus",
+			 vm_bus_text(vm->bus), "iso", vm->iso, "policy", vm_policy_text(vm->policy),
+			 "ssh_port", (int)vm->ssh_port, "mac", vm->mac, "uuid", vm->uuid,
+			 "size_bytes", (json_int_t)vm->size_bytes, "place", vm->place, "created",
+			 (json_int_t)vm->created_s);
+}
+
+static void print_settings(const struct vm *vm)
+{
+	static const char *const titles[] = {"SETTING", "VALUE", "ALLOWED"};
+	struct ui_table *table = ui_table_new(3, titles);
+	struct vm_setting s;
+	char when[32];
+	int rc;
+
+	for (unsigned i = 0; (rc = vm_get(vm, i, &s)) != -ENOENT; i++) {
+		const char *cells[] = {s.key, rc == 0 ? s.value : "-",
+				       s.fixed ? "(fixed)" : s.allowed};
+
+		if (i == 0)
+			printf("%s, created %s\n\n", vm->name,
+			       ui_time(vm->created_s, when, sizeof(when)));
+		ui_table_row(table, cells);
+	}
+	ui_table_print(table, stdout);
+}
+
+int cmd_show(const struct args *args)
+{
+	struct vm_pick pick;
+	struct err err;
+	char *folder;
+	int status = EXIT_DONE;
+
+	if (vm_pick(args, args_operand(args, 0), &pick, &err) < 0)
+		return ui_fail(args, &err);
+	folder = stick_vm_path(&pick.stick, pick.vm.name, NULL);
+	if (args_has(args, "json")) {
+		json_t *json = settings_json(&pick.vm);
+
+		json_object_set_new(json, "folder", json_string(folder));
+		status = ui_json(args, json);
+	} else {
+		print_settings(&pick.vm);
+		printf("\nin %s/vm.yaml\n", folder);
+	}
+	free(folder);
+	vm_pick_free(&pick);
+	return status;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* cmd_umount.c: `umount`: end a mount, and wait until its store is closed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "mounts.h"
+#include "ui.h"
+#include "verbs.h"
+
+extern char **environ;
+
+/* fusermount3 is the set-uid helper through which ordinary users mount. 0 or a negative errno;
+ * a folder that is in use cannot be told from other failures but by looking again. */
+static int unmount_as_user(const char *dir)
+{
+	const char *const argv[] = {"fusermount3", "-u", "-q", "--", dir, NULL};
+	int status;
+	pid_t pid;
+	/* The cast is the one that the function's old prototype demands; it changes nothing. */
+	int rc = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ);
+
+	if (rc != 0)
+		return -rc;
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
+}
+
+static int unmount(const char *dir, struct err *err)
+{
+	int rc = umount2(dir, UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
+
+	if (rc == -EPERM)
+		rc = unmount_as_user(dir);
+	if (rc == 0)
+		return 0;
+	if (rc == -EBUSY)
+		return err_set(err, EXIT_LOCKED,
+			       "%s: is in use; close what has files of it open "
+			       "('fuser -m %s' names it)",
+			       dir, dir);
+	return err_set(err, EXIT_FAILED,
+		       "%s: cannot be unmounted: %s; be the user who mounted "
+		       "it, or root",
+		       dir, strerror(-rc));
+}
+
+/* Whether a process is a stickvm, and whose: numbers of processes are used again. */
+static bool is_ours(pid_t pid, uid_t *ret_uid)
+{
+	char *path = file_path("/proc/%d/comm", (int)pid);
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	char name[16] = "";
+	struct stat st;
+	bool ours = false;
+
+	free(path);
+	if (fd < 0)
+		return false;
+	if (read(fd, name, sizeof(name) - 1) > 0 && fstat(fd, &st) == 0) {
+		ours = strncmp(name, "stickvm", 7) == 0;
+		*ret_uid = st.st_uid;
+	}
+	close(fd);
+	return ours;
+}
+
+/* A descriptor that becomes readable when the process ends; -1 where it has ended. */
+static int watch(pid_t pid, uid_t *ret_uid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	if (fd >= 0 && !is_ours(pid, ret_uid)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static void wait_for(int fd)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+
+	while (poll(&pfd, 1, -1) < 0 && errno == EINTR)
+		;
+}
+
+/* Unmounts, and waits for the serving process, whose last words are the result. */
+static int end_mount(const char *dir, const struct mount_info *info, struct err *err)
+{
+	uid_t uid = geteuid();
+	int process = info->pid > 0 ? watch(info->pid, &uid) : -1;
+	int rc = unmount(dir, err);
+
+	if (rc == 0 && process >= 0)
+		wait_for(process);
+	if (rc == 0 && info->pid > 0 && mounts_take_words(info->pid, uid, err))
+		rc = -1;
+	else if (rc == 0 && info->pid > 0 && process < 0)
+		rc = err_set(err, EXIT_FAILED,
+			     "%s: its serving process had died; what was not "
+			     "flushed may be lost, run 'stickvm check %s'",
+			     dir, info->vm);
+	if (process >= 0)
+		close(process);
+	return rc;
+}
+
+int cmd_umount(const struct args *args)
+{
+	char *dir = mounts_absolute(args_operand(args, 0));
+	struct mount_info info;
+	struct err err;
+	int rc;
+
+	if (!dir)
+		rc = err_set(&err, EXIT_FAILED, "%s: %s", args_operand(args, 0), strerror(errno));
+	else if (!mounts_find("/proc/self/mountinfo", dir, &info))
+		rc = err_set(&err, EXIT_FAILED,
+			     "%s: no disk of stickvm is mounted here; 'findmnt "
+			     "-t fuse.stickvm' lists them",
+			     dir);
+	else if (info.pid == 0)
+		rc = err_set(&err, EXIT_LOCKED,
+			     "%s: belongs to the running VM %s; end it with "
+			     "'stickvm stop %s'",
+			     dir, info.vm, info.vm);
+	else
+		rc = end_mount(dir, &info, &err);
+	free(dir);
+	return rc < 0 ? ui_fail(args, &err) : EXIT_DONE;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* mounts.c: the disks that are mounted on this host, read from the kernel's own table. */
+#include "mounts.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "mountinfo.h"
+
+#define PREFIX "stickvm:"
+
+/* "stickvm:NAME#PID" or "stickvm:NAME". */
+static bool parse_source(const char *source, struct mount_info *ret_info)
+{
+	struct mount_info info = {0};
+	const char *hash;
+	size_t len;
+
+	if (strncmp(source, PREFIX, strlen(PREFIX)) != 0)
+		return false;
+	source += strlen(PREFIX);
+	hash = strrchr(source, '#');
+	len = hash ? (size_t)(hash - source) : strlen(source);
+	if (len >= sizeof(info.vm))
+		return false;
+	memcpy(info.vm, source, len);
+	info.pid = hash ? (pid_t)strtol(hash + 1, NULL, 10) : 0;
+	*ret_info = info;
+	return true;
+}
+
+/* What mounts_find looks for; the last mount on a folder is the one on top. */
+struct looking {
+	const char *dir;
+	struct mount_info *info;
+	bool found;
+};
+
+static bool look(void *ctx, const struct mountinfo *mi)
+{
+	struct looking *l = ctx;
+
+	if (strcmp(mi->point, l->dir) == 0)
+		l->found = parse_source(mi->source, l->info);
+	return true;
+}
+
+bool mounts_find(const char *mountinfo, const char *dir, struct mount_info *ret_info)
+{
+	struct looking l = {.dir = dir, .info = ret_info};
+
+	mountinfo_each(mountinfo, look, &l);
+	return l.found;
+}
+
+/* The ledger in a status.json, where it is of this store. */
+static bool read_status(const char *path, const char *store_id, struct sv_ledger *ret_ledger)
+{
+	json_t *json = json_load_file(path, 0, NULL);
+	const json_t *ledger = json_object_get(json, "ledger");
+	const char *id = json_string_value(json_object_get(json, "store_id"));
+	bool ours = ledger && id && strcmp(id, store_id) == 0;
+
+	for (const struct ledger_field *f = ledger_fields; ours && f->name; f++)
+		ledger_put(ret_ledger, f,
+			   (uint64_t)json_integer_value(json_object_get(ledger, f->name)));
+	json_decref(json);
+	return ours;
+}
+
+struct reading {
+	const char *store_id;
+	struct sv_ledger *ledger;
+	bool found;
+};
+
+static bool read_one(void *ctx, const struct mountinfo *mi)
+{
+	struct reading *r = ctx;
+	struct mount_info info;
+	char *path;
+
+	if (!parse_source(mi->source, &info))
+		return true;
+	path = file_path("%s/status.json", mi->point);
+	r->found = path && read_status(path, r->store_id, r->ledger);
+	free(path);
+	return !r->found;
+}
+
+bool mounts_ledger(const char *mountinfo, const char *store_id, struct sv_ledger *ret_ledger)
+{
+	struct sv_ledger ledger = {0};
+	struct reading r = {.store_id = store_id, .ledger = &ledger};
+
+	mountinfo_each(mountinfo, read_one, &r);
+	if (r.found)
+		*ret_ledger = ledger;
+	return r.found;
+}
+
+/* realpath would look at the folder itself, which a dead mount answers with an error. */
+char *mounts_absolute(const char *dir)
+{
+	size_t len = strlen(dir);
+	char *copy = strdup(dir);
+	char *slash, *parent, *path;
+
+	while (copy && len > 1 && copy[len - 1] == '/')
+		copy[--len] = '\0';
+	slash = copy ? strrchr(copy, '/') : NULL;
+	if (!copy || strcmp(slash ? slash + 1 : copy, "..") == 0 ||
+	    strcmp(slash ? slash + 1 : copy, ".") == 0 || strcmp(copy, "/") == 0) {
+		free(copy);
+		return realpath(dir, NULL);
+	}
+	if (slash)
+		*slash = '\0';
+	parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
+	path = parent ? file_path("%s/%s", strcmp(parent, "/") == 0 ? "" : parent,
+				  slash ? slash + 1 : copy)
+		      : NULL;
+	free(parent);
+	free(copy);
+	return path;
+}
+
+/* The private folder of a user for what does not outlive a boot; made if missing. NULL where
+ * another user holds its name. */
+static char *runtime_folder(uid_t uid)
+{
+	struct stat st;
+	char *path = uid == 0 ? file_path("/run/stickvm") : file_path("/run/user/%u", uid);
+
+	if (path && uid == 0)
+		mkdir(path, 0700);
+	if (path && lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == uid)
+		return path;
+	free(path);
+	path = file_path("/tmp/stickvm-%u", uid);
+	if (path && uid == geteuid())
+		mkdir(path, 0700);
+	if (path && lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == uid &&
+	    (st.st_mode & 022) == 0)
+		return path;
+	free(path);
+	return NULL;
+}
+
+static char *words_path(pid_t pid, uid_t uid)
+{
+	char *folder = runtime_folder(uid);
+	char *path = folder ? file_path("%s/stickvm-mount-%d.error", folder, (int)pid) : NULL;
+
+	free(folder);
+	return path;
+}
+
+void mounts_leave_words(const struct err *err)
+{
+	char *path = words_path(getpid(), geteuid());
+	char *text = file_path("%d %s\n", (int)err->status, err->text);
+
+	if (path && text)
+		file_replace(path, text, strlen(text));
+	free(path);
+	free(text);
+}
+
+bool mounts_take_words(pid_t pid, uid_t uid, struct err *ret_err)
+{
+	char *path = words_path(pid, uid);
+	char *text = NULL;
+	size_t bytes;
+	char *end;
+	bool found = path && file_read(path, 4096, &text, &bytes) == 0;
+
+	if (found) {
+		long status = strtol(text, &end, 10);
+
+		end[strcspn(end, "\n")] = '\0';
+		err_set(ret_err,
+			status > 0 && status < 256 ? (enum exit_status)status : EXIT_FAILED, "%s",
+			*end == ' ' ? end + 1 : end);
+		unlink(path);
+	}
+	free(text);
+	free(path);
+	return found;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* mounts.h: the disks that are mounted on this host, and who serves them. */
+#ifndef LAUNCHER_MOUNTS_H
+#define LAUNCHER_MOUNTS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "err.h"
+#include "ledger.h"
+
+/*
+ * `stickvm mount` names its mounts "stickvm:NAME#PID" (shown by findmnt), so that `umount` knows
+ * which process to wait for without a file that could be stale. What that process could not say
+ * to anyone, since its parent had gone, it leaves in a file of its user's run-time folder.
+ */
+struct mount_info {
+	char vm[72];
+	pid_t pid; /* 0: not known (the mount of a running VM) */
+};
+
+/* What is mounted on exactly this folder; false: nothing of ours. Works for a dead mount too.
+ * `mountinfo` is "/proc/self/mountinfo" but in tests. */
+bool mounts_find(const char *mountinfo, const char *dir, struct mount_info *ret_info);
+
+/* The counters of a store that is mounted on this host, from its status.json; false: it is not,
+ * or not readable for this user. */
+bool mounts_ledger(const char *mountinfo, const char *store_id, struct sv_ledger *ret_ledger);
+
+/* The absolute path of a folder that may be a dead mount; the caller frees it, NULL on failure. */
+char *mounts_absolute(const char *dir);
+
+/* The last words of a serving process: leave them, or take them (and remove the file); false
+ * where there are none. */
+void mounts_leave_words(const struct err *err);
+bool mounts_take_words(pid_t pid, uid_t uid, struct err *ret_err);
+
+#endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * apply.c: what a record does to the map. The same code serves a batch that was just written and
+ * one that recovery replays, so the two cannot differ.
+ *
+ * A page of the map that is missing is read without the lock and the record is tried again: every
+ * step here is a no-op when it is repeated.
+ */
+#include <errno.h>
+
+#include "store_impl.h"
+
+/* Siblings of a page that lie behind it within this many bytes come in with it: checkpoints write
+ * pages in order, so one read serves many leaves. */
+#define READ_AHEAD_BYTES 32768u
+
+static int page_decode(struct sv_store *s, const struct sv_need *need, uint64_t generation,
+		       const uint8_t *unit, uint64_t *ret_entries)
+{
+	struct sv_binding bind = {.store_id = s->anchor.store_id,
+				  .generation = generation,
+				  .place = sv_entry_place(need->entry),
+				  .subject =
+					  sv_page_subject(SV_TREE_MAP, need->level, need->index)};
+	struct sv_cur c = sv_cur_over((uint8_t *)unit + SV_UNIT_HEAD_BYTES, SV_PAGE_BYTES);
+	struct sv_unit u;
+
+	if (sv_unit_verify(&bind, unit, SV_PAGE_UNIT_BYTES, &u) < 0 || u.kind != SV_UNIT_PAGE ||
+	    u.payload_bytes != SV_PAGE_BYTES)
+		return -EIO;
+	for (unsigned i = 0; i < SV_PAGE_ENTRIES; i++)
+		ret_entries[i] = sv_get64(&c);
+	return 0;
+}
+
+/* Loads siblings found in what was read; with the lock held. Failing is no loss. */
+static void load_siblings(struct sv_store *s, const struct sv_need *need, uint64_t generation,
+			  const uint8_t *data, uint64_t place, uint32_t len_bytes)
+{
+	uint64_t first = sv_align_down(need->index, SV_PAGE_ENTRIES);
+	uint64_t entries[SV_PAGE_ENTRIES];
+	const struct sv_page *parent;
+
+	for (unsigned i = 0; i < SV_PAGE_ENTRIES; i++) {
+		struct sv_need n = {.level = need->level, .index = first + i};
+
+		/* Looked up each time: loading a page may evict another. */
+		parent = sv_map_peek(&s->map, need->level + 1, need->index / SV_PAGE_ENTRIES);
+		if (!parent)
+			return;
+		n.entry = parent->e[i];
+		if (!n.entry || n.entry == need->entry || sv_entry_place(n.entry) < place ||
+		    sv_entry_place(n.entry) + SV_PAGE_UNIT_BYTES > place + len_bytes ||
+		    page_decode(s, &n, generation, data + (sv_entry_place(n.entry) - place),
+				entries) < 0)
+			continue;
+		if (sv_map_loaded(&s->map, &n, entries) < 0)
+			return;
+	}
+}
+
+int sv_fault(struct sv_store *s, const struct sv_need *need)
+{
+	struct sv_scratch *scratch = sv_scratch_get(s);
+	uint64_t place = sv_entry_place(need->entry);
+	uint64_t entries[SV_PAGE_ENTRIES];
+	uint64_t segment_end, generation;
+	uint32_t len;
+	uint8_t *data;
+	int r;
+
+	segment_end = (place / s->anchor.segment_bytes + 1) * s->anchor.segment_bytes;
+	len = (uint32_t)sv_min64(READ_AHEAD_BYTES, segment_end - place);
+	pthread_mutex_lock(&s->lock);
+	generation = place / s->anchor.segment_bytes < s->segs.count
+			     ? s->segs.v[place / s->anchor.segment_bytes].usage.generation
+			     : 0;
+	pthread_mutex_unlock(&s->lock);
+	r = generation ? sv_read_raw(s, scratch, place, len, &data) : -EIO;
+	if (r == 0)
+		r = page_decode(s, need, generation, data, entries);
+	pthread_mutex_lock(&s->lock);
+	if (r == 0)
+		r = sv_map_loaded(&s->map, need, entries);
+	if (r == 0)
+		load_siblings(s, need, generation, data, place, len);
+	pthread_mutex_unlock(&s->lock);
+	sv_scratch_put(s, scratch);
+	return r;
+}
+
+static int apply_data(struct sv_store *s, const struct sv_record *rec, uint64_t place, uint64_t seq,
+		      struct sv_need *need)
+{
+	uint64_t single = rec->blocks == 1 ? SV_ENTRY_SINGLE : 0;
+
+	for (unsigned i = 0; i < rec->blocks; i++) {
+		uint64_t entry = sv_entry_make(place, i, rec->stored_bytes) | single;
+		int r;
+
+		if (rec->lba + i >= s->blocks)
+			return -EBADMSG;
+		r = sv_map_set(&s->map, &s->segs, rec->lba + i, entry, seq, need);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* "If the map still says P" (M1): block by block, since the guest may have rewritten some. */
+static int apply_move(struct sv_store *s, const struct sv_record *rec, uint64_t seq,
+		      struct sv_need *need)
+{
+	for (unsigned i = 0; i < rec->blocks; i++) {
+		uint64_t from = sv_entry_make(rec->old_place, rec->old_index + i, 16);
+		uint64_t to = sv_entry_make(rec->new_place, rec->new_index + i, rec->stored_bytes);
+		uint64_t now;
+		int r;
+
+		if (rec->lba + i >= s->blocks)
+			return -EBADMSG;
+		r = sv_map_get(&s->map, rec->lba + i, &now, need);
+		if (r == 0 && now && sv_entry_same_block(now, from))
+			r = sv_map_set(&s->map, &s->segs, rec->lba + i, to, seq, need);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void apply_segment(struct sv_store *s, const struct sv_record *rec, uint64_t seq)
+{
+	struct sv_seg *seg = &s->segs.v[rec->segment];
+
+	if (!s->recovering)
+		return; /* it was begun when it was opened */
+	seg->usage.generation = rec->generation;
+	seg->usage.last_seq = sv_max64(seg->usage.last_seq, seq);
+	seg->usage.used_bytes = s->anchor.segment_bytes; /* how much of it is not known */
+	seg->usage.flags = SV_SEG_CONVERTED;
+	sv_segs_touch(&s->segs, rec->segment);
+}
+
+/* One record, with the lock held. `place`: of its unit, for DATA. */
+static int apply_one(struct sv_store *s, const struct sv_record *rec, uint64_t place, uint64_t seq,
+		     uint64_t *progress, struct sv_need *need)
+{
+	switch (rec->type) {
+	case SV_REC_DATA:
+		return apply_data(s, rec, place, seq, need);
+	case SV_REC_MOVE:
+		if (rec->new_place / s->anchor.segment_bytes >= s->segs.count)
+			return -EBADMSG;
+		return apply_move(s, rec, seq, need);
+	case SV_REC_DISCARD:
+		if (*progress < rec->lba)
+			*progress = rec->lba;
+		return sv_map_clear(&s->map, &s->segs, *progress,
+				    sv_min64(rec->lba + rec->count, s->blocks), seq, progress,
+				    need);
+	case SV_REC_SEGMENT:
+		if (rec->segment < 2 || rec->segment >= s->segs.count)
+			return -EBADMSG;
+		apply_segment(s, rec, seq);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+int sv_apply_part(struct sv_store *s, const struct sv_head *head, const uint8_t *buf)
+{
+	struct sv_cur c = sv_cur_over((uint8_t *)buf + SV_HEAD_FIXED_BYTES,
+				      head->head_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
+	uint64_t place = sv_place(s, head->segment, head->offset) + head->payload_offset;
+	int r = 0;
+
+	for (uint32_t i = 0; i < head->records && r == 0; i++) {
+		struct sv_record rec;
+		struct sv_need need;
+		uint64_t progress = 0;
+
+		r = sv_record_get(&c, &rec);
+		if (r < 0)
+			break;
+		do {
+			pthread_mutex_lock(&s->lock);
+			r = apply_one(s, &rec, place, head->seq, &progress, &need);
+			pthread_mutex_unlock(&s->lock);
+			if (r == -EAGAIN && (r = sv_fault(s, &need)) == 0)
+				r = -EAGAIN;
+		} while (r == -EAGAIN);
+		if (rec.type == SV_REC_DATA || rec.type == SV_REC_PAGE)
+			place += rec.stored_bytes;
+	}
+	return r;
+}

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * clean.c: segments that hold little are emptied: their survivors go to a segment apart, sorted by
+ * address, and move records in the chain tell the map.
+ *
+ * M1  A move changes where a block is read, never what is read: units are verified before they
+ *     are copied, and a move applies only where the map still names the place it was read from.
+ * M2  Survivors are flushed before the first move that names them is appended.
+ * M3  A victim is never written to: it comes free by losing its last live byte, like any other.
+ * M4  Survivors of a unit never take more than the unit did: at worst it is copied as it is.
+ *
+ * Pages of the map in a victim are not moved but marked dirty: the next checkpoint writes them
+ * elsewhere.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "store_impl.h"
+
+#define VICTIMS 8u
+#define VISITS_MAX 4u
+#define RECORDS_MAX_BYTES 32768u
+
+/* A unit of a victim of which some blocks are still mapped. */
+struct survivor {
+	uint64_t lba, place, mask; /* mask: blocks of the unit that live */
+	uint32_t stored, at;	   /* its bytes: at `at` in the gather buffer */
+	struct sv_unit unit;
+};
+
+struct pass {
+	uint8_t *victim; /* one segment as read */
+	uint8_t *gather; /* survivors' units, verified */
+	uint64_t gather_bytes, gathered;
+	struct survivor *v;
+	uint32_t count, capacity;
+	struct sv_record *moves;
+	uint32_t move_count, move_capacity;
+	uint8_t expanded[SV_UNIT_MAX_BLOCKS * SV_BLOCK_BYTES];
+	uint8_t packed[SV_UNIT_MAX_BLOCKS * SV_BLOCK_BYTES];
+	uint32_t segments[VICTIMS];
+	uint32_t apart[VICTIMS + 2]; /* segments that took survivors */
+	uint32_t apart_count;
+};
+
+static bool push(void **v, uint32_t *count, uint32_t *capacity, size_t size)
+{
+	if (*count == *capacity) {
+		uint32_t more = *capacity ? *capacity * 2 : 256;
+		void *p = realloc(*v, more * size);
+
+		if (!p)
+			return false;
+		*v = p;
+		*capacity = more;
+	}
+	++*count;
+	return true;
+}
+
+/* Benefit by cost, as LFS has it: free space won, by age, for what must be read and written. */
+static double worth(const struct sv_store *s, const struct sv_seg *seg)
+{
+	double u = (double)(seg->usage.live_bytes + seg->self_live) / s->anchor.segment_bytes;
+	double age = (double)(s->log.seq - sv_min64(s->log.seq, seg->usage.last_seq)) + 1;
+
+	return (1 - u) * age / (1 + u);
+}
+
+/* The best victim not chosen yet; 0 if none is worth it. With the lock held. */
+static uint32_t choose(const struct sv_store *s, const struct pass *p, unsigned chosen)
+{
+	uint64_t full = s->anchor.segment_bytes - s->anchor.segment_bytes / 16;
+	uint32_t best = 0;
+	double best_worth = 0;
+
+	for (uint64_t i = 2; i < s->segs.count; i++) {
+		const struct sv_seg *seg = &s->segs.v[i];
+		uint64_t live = seg->usage.live_bytes + seg->self_live;
+		bool taken = false;
+
+		if (seg->role != SV_SEG_IDLE || live == 0 || live > full ||
+		    seg->visits >= VISITS_MAX ||
+		    seg->visit_mark == (uint32_t)s->ledger.checkpoints + 1)
+			continue;
+		for (unsigned k = 0; k < chosen; k++)
+			taken |= p->segments[k] == i;
+		if (!taken && worth(s, seg) > best_worth) {
+			best_worth = worth(s, seg);
+			best = (uint32_t)i;
+		}
+	}
+	return best;
+}
+
+static unsigned choose_victims(struct sv_store *s, struct pass *p)
+{
+	uint64_t live = 0;
+	unsigned n = 0;
+
+	pthread_mutex_lock(&s->lock);
+	while (n < VICTIMS && live < s->anchor.segment_bytes / 2) {
+		uint32_t i = choose(s, p, n);
+
+		if (!i)
+			break;
+		live += s->segs.v[i].usage.live_bytes + s->segs.v[i].self_live;
+		if (n && live > p->gather_bytes)
+			break;
+		p->segments[n++] = i;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+/* Which blocks of a unit the map still finds there. */
+static int live_mask(struct sv_store *s, const struct sv_record *rec, uint64_t place,
+		     uint64_t *ret_mask)
+{
+	uint64_t mask;
+	struct sv_need need;
+	int r;
+
+	do {
+		mask = 0;
+		r = 0;
+		pthread_mutex_lock(&s->lock);
+		for (unsigned i = 0; r == 0 && i < rec->blocks; i++) {
+			uint64_t now = 0;
+
+			if (rec->lba + i < s->blocks)
+				r = sv_map_get(&s->map, rec->lba + i, &now, &need);
+			if (r == 0 && now && sv_entry_same_block(now, sv_entry_make(place, i, 16)))
+				mask |= UINT64_C(1) << i;
+		}
+		pthread_mutex_unlock(&s->lock);
+		if (r == -EAGAIN && (r = sv_fault(s, &need)) == 0)
+			r = -EAGAIN;
+	} while (r == -EAGAIN);
+	if (r == 0)
+		*ret_mask = mask;
+	return r;
+}
+
+/* A page of a tree that is still in use there: the next checkpoint shall write it elsewhere. */
+static int renew_page(struct sv_store *s, const struct sv_record *rec, uint64_t place)
+{
+	struct sv_page *page;
+	struct sv_need need;
+	int r = 0;
+
+	if (rec->tree == SV_TREE_USAGE) {
+		pthread_mutex_lock(&s->lock);
+		if (rec->level < s->segs.levels &&
+		    rec->lba < sv_segs_pages(s->segs.count, rec->level) &&
+		    sv_entry_place(s->segs.level[rec->level].where[rec->lba]) == place) {
+			uint64_t i = rec->lba * SV_USAGE_PER_PAGE;
+
+			for (unsigned l = 0; l < rec->level; l++)
+				i *= SV_PAGE_ENTRIES;
+			sv_segs_touch(&s->segs, i);
+		}
+		pthread_mutex_unlock(&s->lock);
+		return 0;
+	}
+	if (rec->level > sv_map_top_level(&s->map))
+		return 0;
+	do {
+		pthread_mutex_lock(&s->lock);
+		r = sv_map_page(&s->map, rec->level, rec->lba, false, &page, &need);
+		if (r == 0 && page && page->where && sv_entry_place(page->where) == place)
+			sv_map_mark(&s->map, page);
+		pthread_mutex_unlock(&s->lock);
+		if (r == -EAGAIN && sv_entry_place(need.entry) != place && need.level == rec->level)
+			return 0; /* a newer copy lies elsewhere: this one is dead */
+		if (r == -EAGAIN && (r = sv_fault(s, &need)) == 0)
+			r = -EAGAIN;
+	} while (r == -EAGAIN);
+	return r;
+}
+
+static int keep_unit(struct sv_store *s, struct pass *p, const struct sv_head *head,
+		     const struct sv_record *rec, uint64_t place, const uint8_t *bytes)
+{
+	struct sv_binding bind = {.store_id = s->anchor.store_id,
+				  .generation = head->generation,
+				  .place = place,
+				  .subject = rec->lba};
+	struct survivor k = {.lba = rec->lba,
+			     .place = place,
+			     .stored = rec->stored_bytes,
+			     .at = (uint32_t)p->gathered};
+	int r = live_mask(s, rec, place, &k.mask);
+
+	if (r < 0 || !k.mask || p->gathered + k.stored > p->gather_bytes)
+		return r;
+	if (sv_unit_verify(&bind, bytes, k.stored, &k.unit) < 0 || k.unit.blocks != rec->blocks)
+		return 0; /* M1: stays where it is, and reads of it say EIO */
+	if (!push((void **)&p->v, &p->count, &p->capacity, sizeof(k)))
+		return -ENOMEM;
+	p->v[p->count - 1] = k;
+	memcpy(p->gather + p->gathered, bytes, k.stored);
+	p->gathered += k.stored;
+	return 0;
+}
+
+static int scan_batch(struct sv_store *s, struct pass *p, const struct sv_head *head,
+		      const uint8_t *buf)
+{
+	struct sv_cur c = sv_cur_over((uint8_t *)buf + SV_HEAD_FIXED_BYTES,
+				      head->head_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
+	uint32_t at = head->payload_offset;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < head->records; i++) {
+		uint64_t place = sv_place(s, head->segment, head->offset) + at;
+		struct sv_record rec;
+
+		if (sv_record_get(&c, &rec) < 0)
+			return 0;
+		if (rec.type != SV_REC_DATA && rec.type != SV_REC_PAGE)
+			continue;
+		if (rec.stored_bytes > head->payload_offset + head->payload_bytes - at)
+			return 0;
+		r = rec.type == SV_REC_PAGE ? renew_page(s, &rec, place)
+					    : keep_unit(s, p, head, &rec, place, buf + at);
+		at += rec.stored_bytes;
+	}
+	return r;
+}
+
+static int read_victim(struct sv_store *s, struct pass *p, uint32_t segment, uint32_t used)
+{
+	uint32_t chunk = 1u << 20;
+
+	used = (uint32_t)sv_min64(sv_align_up(used, s->geo.sector_bytes), s->anchor.segment_bytes);
+	for (uint32_t off = 0; off < used; off += chunk) {
+		uint32_t len = (uint32_t)sv_min64(chunk, used - off);
+		int r = sv_dev_read(s->dev, p->victim + off, len, sv_place(s, segment, off));
+
+		if (r < 0)
+			return r;
+		__atomic_fetch_add(&s->ledger.stick_read_bytes, len, __ATOMIC_RELAXED);
+	}
+	return 0;
+}
+
+static int scan_victim(struct sv_store *s, struct pass *p, uint32_t segment)
+{
+	struct sv_usage u;
+	struct sv_head head;
+	uint32_t off = 0;
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	u = s->segs.v[segment].usage;
+	pthread_mutex_unlock(&s->lock);
+	r = read_victim(s, p, segment, u.used_bytes);
+	while (r == 0 && off + SV_HEAD_FIXED_BYTES < u.used_bytes) {
+		const uint8_t *buf = p->victim + off;
+
+		if (sv_head_decode(buf, u.used_bytes - off, &head) < 0 ||
+		    head.generation != u.generation || head.segment != segment ||
+		    head.offset != off || head.total_bytes > u.used_bytes - off ||
+		    memcmp(head.store_id, s->anchor.store_id, SV_STORE_ID_BYTES) != 0) {
+			off += s->anchor.page_bytes;
+			continue;
+		}
+		r = scan_batch(s, p, &head, buf);
+		off += head.total_bytes;
+	}
+	return r;
+}
+
+static int by_lba(const void *a, const void *b)
+{
+	const struct survivor *x = a, *y = b;
+
+	return x->lba < y->lba ? -1 : x->lba > y->lba;
+}
+
+/* Room for a unit in the segment apart: a part that fits it, rolling as needed. */
+static int apart_space(struct sv_store *s, struct pass *p, struct sv_part *part, uint32_t stored)
+{
+	uint32_t records = (uint32_t)sv_min64(RECORDS_MAX_BYTES, s->anchor.segment_bytes / 8);
+	int r = 0;
+
+	if (part->buf && sv_part_fits(part, SV_REC_DATA_BYTES, stored))
+		return 0;
+	if (part->buf && part->records)
+		r = sv_part_append_apart(s, part);
+	part->buf = NULL;
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&s->lock);
+	if (s->apart_segment && s->apart_offset + records + SV_HEAD_FIXED_BYTES + 64 + stored >
+					s->anchor.segment_bytes) {
+		sv_segs_set_role(&s->segs, s->apart_segment, SV_SEG_IDLE);
+		s->apart_segment = 0;
+	}
+	if (!s->apart_segment) {
+		r = sv_segs_alloc(&s->segs, SV_SEG_APART, &s->apart_segment);
+		if (r == 0) {
+			s->apart_offset = 0;
+			s->apart_generation = sv_new_generation(s);
+			sv_segs_begin(&s->segs, s->apart_segment, s->apart_generation, s->log.seq);
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (r < 0)
+		return r;
+	sv_part_at(s, part, s->apart_stage, records, s->apart_segment, s->apart_offset,
+		   s->apart_generation);
+	for (uint32_t i = 0; i < p->apart_count; i++)
+		if (p->apart[i] == s->apart_segment)
+			return 0;
+	if (p->apart_count == VICTIMS + 2)
+		return -ENOSPC;
+	p->apart[p->apart_count++] = s->apart_segment;
+	return 0;
+}
+
+/* One new unit with blocks [first, first + n) of a survivor; `payload` is ready to be stored. */
+static int put_unit(struct sv_store *s, struct pass *p, struct sv_part *part,
+		    const struct survivor *k, unsigned first, struct sv_unit unit,
+		    const uint8_t *payload, uint64_t mask)
+{
+	struct sv_record rec = {.type = SV_REC_DATA, .blocks = unit.blocks, .lba = k->lba + first};
+	int r = apart_space(s, p, part, sv_unit_stored(unit.payload_bytes));
+
+	if (r < 0)
+		return r;
+	memcpy(sv_part_space(part) + SV_UNIT_HEAD_BYTES, payload, unit.payload_bytes);
+	rec.new_place = sv_part_unit(s, part, &unit, rec.lba, &rec.stored_bytes);
+	sv_part_record(part, &rec);
+	rec.type = SV_REC_MOVE;
+	rec.old_place = k->place;
+	rec.check = unit.check;
+	/* A record for each run of blocks that live. */
+	for (unsigned i = 0; i < unit.blocks; i++) {
+		if (!(mask >> (first + i) & 1))
+			continue;
+		rec.lba = k->lba + first + i;
+		rec.old_index = (uint8_t)(first + i);
+		rec.new_index = (uint8_t)i;
+		for (rec.blocks = 0; i < unit.blocks && mask >> (first + i) & 1; i++)
+			rec.blocks++;
+		if (!push((void **)&p->moves, &p->move_count, &p->move_capacity, sizeof(rec)))
+			return -ENOMEM;
+		p->moves[p->move_count - 1] = rec;
+	}
+	return 0;
+}
+
+static unsigned run_of(uint64_t mask, unsigned first, unsigned blocks)
+{
+	unsigned n = 0;
+
+	while (first + n < blocks && mask >> (first + n) & 1)
+		n++;
+	return n;
+}
+
+/* The live blocks of a unit anew, run by run: bytes they take, and, with `part`, into it. */
+static int rewrite(struct sv_store *s, struct pass *p, struct sv_part *part,
+		   const struct survivor *k, uint32_t *ret_stored)
+{
+	uint32_t total = 0;
+	int r = 0;
+
+	for (unsigned i = 0, n; r == 0 && i < k->unit.blocks; i += n ? n : 1) {
+		struct sv_unit unit = {.kind = SV_UNIT_DATA, .codec = SV_CODEC_ZSTD};
+		const uint8_t *src = p->expanded + (size_t)i * SV_BLOCK_BYTES;
+		const uint8_t *payload = p->packed;
+
+		n = run_of(k->mask, i, k->unit.blocks);
+		if (!n)
+			continue;
+		unit.payload_bytes =
+			sv_compress(SV_CODEC_ZSTD, src, n, p->packed, n * SV_BLOCK_BYTES / 16 * 15);
+		if (!unit.payload_bytes || unit.payload_bytes > SV_UNIT_MAX_BYTES - 16) {
+			unit.codec = SV_CODEC_NONE;
+			unit.payload_bytes = SV_BLOCK_BYTES;
+			payload = src;
+			n = 1;
+		}
+		unit.blocks = (uint8_t)n;
+		total += sv_unit_stored(unit.payload_bytes);
+		if (part)
+			r = put_unit(s, p, part, k, i, unit, payload, k->mask);
+	}
+	*ret_stored = total;
+	return r;
+}
+
+static int put_survivor(struct sv_store *s, struct pass *p, struct sv_part *part,
+			const struct survivor *k)
+{
+	const uint8_t *bytes = p->gather + k->at;
+	uint64_t all = k->unit.blocks == 64 ? UINT64_MAX : (UINT64_C(1) << k->unit.blocks) - 1;
+	uint32_t stored;
+	int r;
+
+	if (k->mask == all || sv_unit_expand(&k->unit, bytes, p->expanded) < 0)
+		return put_unit(s, p, part, k, 0, k->unit, bytes + SV_UNIT_HEAD_BYTES, k->mask);
+	r = rewrite(s, p, NULL, k, &stored);
+	if (r == 0 && stored > k->stored) /* M4 */
+		return put_unit(s, p, part, k, 0, k->unit, bytes + SV_UNIT_HEAD_BYTES, k->mask);
+	return r < 0 ? r : rewrite(s, p, part, k, &stored);
+}
+
+static int write_survivors(struct sv_store *s, struct pass *p)
+{
+	struct sv_part part = {.buf = NULL};
+	int r = 0;
+
+	qsort(p->v, p->count, sizeof(p->v[0]), by_lba);
+	for (uint32_t i = 0; r == 0 && i < p->count; i++)
+		r = put_survivor(s, p, &part, &p->v[i]);
+	if (r == 0 && part.buf && part.records)
+		r = sv_part_append_apart(s, &part);
+	return r == 0 && p->count ? sv_log_flush(s) : r; /* M2 */
+}
+
+/* One part with move records, from `*next` on; commit is held. */
+static int publish_part(struct sv_store *s, struct pass *p, uint32_t *next)
+{
+	uint32_t most = (uint32_t)sv_min64(RECORDS_MAX_BYTES, s->anchor.segment_bytes / 8);
+	uint64_t left = (uint64_t)(p->move_count - *next) * SV_REC_MOVE_BYTES +
+			p->apart_count * SV_REC_SEGMENT_BYTES;
+	struct sv_part part;
+	struct sv_head head;
+	int r = sv_part_begin(s, &part, (uint32_t)sv_min64(most, left), 0);
+
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < p->apart_count; i++) {
+		struct sv_record rec = {.type = SV_REC_SEGMENT, .segment = p->apart[i]};
+
+		rec.generation = s->segs.v[p->apart[i]].usage.generation;
+		sv_part_record(&part, &rec);
+	}
+	for (; *next < p->move_count && sv_part_fits(&part, SV_REC_MOVE_BYTES, 0); ++*next)
+		sv_part_record(&part, &p->moves[*next]);
+	r = sv_part_append(s, &part, 0);
+	if (r == 0)
+		r = sv_head_decode(part.buf, part.payload_offset, &head);
+	return r < 0 ? r : sv_apply_part(s, &head, part.buf);
+}
+
+static int publish(struct sv_store *s, struct pass *p)
+{
+	uint32_t next = 0;
+	int r = 0;
+
+	pthread_mutex_lock(&s->commit);
+	if (s->sealing)
+		r = -EBUSY; /* a group is half in the chain: nothing may come between its parts */
+	while (r == 0 && next < p->move_count)
+		r = publish_part(s, p, &next);
+	pthread_mutex_unlock(&s->commit);
+	return r;
+}
+
+/* A victim keeps what is a page until the next root, and what does not verify for ever: it is
+ * not looked at again before that root, and not for ever. */
+static void close_victims(struct sv_store *s, const struct pass *p, unsigned victims)
+{
+	pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; i < victims; i++) {
+		struct sv_seg *seg = &s->segs.v[p->segments[i]];
+
+		seg->visits++;
+		seg->visit_mark = (uint32_t)s->ledger.checkpoints + 1;
+	}
+	s->ledger.segments_cleaned += victims;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void pass_free(struct sv_store *s, struct pass *p)
+{
+	if (p->victim)
+		munmap(p->victim, s->anchor.segment_bytes);
+	if (p->gather)
+		munmap(p->gather, p->gather_bytes);
+	free(p->v);
+	free(p->moves);
+	free(p);
+}
+
+static void *map_bytes(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int sv_clean_pass(struct sv_store *s, bool *ret_progress)
+{
+	struct pass *p = calloc(1, sizeof(*p));
+	unsigned victims = 0;
+	int r = p ? 0 : -ENOMEM;
+
+	*ret_progress = false;
+	if (r == 0) {
+		p->gather_bytes = (uint64_t)s->anchor.segment_bytes + s->anchor.segment_bytes / 2;
+		p->victim = map_bytes(s->anchor.segment_bytes);
+		p->gather = map_bytes(p->gather_bytes);
+		if (!p->victim || !p->gather)
+			r = -ENOMEM;
+	}
+	if (r == 0)
+		victims = choose_victims(s, p);
+	for (unsigned i = 0; r == 0 && i < victims; i++)
+		r = scan_victim(s, p, p->segments[i]);
+	if (r == 0)
+		r = write_survivors(s, p);
+	if (r == 0)
+		r = publish(s, p);
+	if (r == 0 && victims)
+		close_victims(s, p, victims);
+	*ret_progress = r == 0 && victims;
+	if (p)
+		pass_free(s, p);
+	return r;
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * log.c: the head of the chain: parts are built in the staging buffer and appended.
+ *
+ * L1  The head's offset is a multiple of the page; nothing behind it in its segment was written in
+ *     this generation.
+ * L2  `next` was free when it was named (S1 to S4) and keeps its role until it is the head.
+ * L3  seq, hash and offset advance only after the part's write returned 0. After a failed write
+ *     the next part goes to the same place: what may lie there was never acknowledged.
+ * L4  A part that rolls takes the new segment whole; the old head keeps what it has.
+ *
+ *   next --sv_part_begin rolls--> head --full--> idle
+ */
+#include <assert.h>
+#include <errno.h>
+
+#include "digest.h"
+#include "store_impl.h"
+
+int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place)
+{
+	int r = sv_dev_write(s->dev, buf, len_bytes, place);
+
+	pthread_mutex_lock(&s->lock);
+	if (r == 0) {
+		s->ledger.stick_written_bytes += len_bytes;
+		s->log.unflushed_bytes += len_bytes;
+	} else if (r == -ENODEV) {
+		s->state = SV_DETACHED;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+int sv_log_flush(struct sv_store *s)
+{
+	int r = s->log.flush_error;
+
+	if (r == 0)
+		r = sv_dev_flush(s->dev);
+	pthread_mutex_lock(&s->lock);
+	if (r == 0) {
+		s->log.unflushed_bytes = 0;
+		s->ledger.flushes++;
+	} else {
+		s->log.flush_error = r;
+		if (r == -ENODEV)
+			s->state = SV_DETACHED;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+uint64_t sv_new_generation(struct sv_store *s)
+{
+	uint64_t n[2] = {s->log.generation_seed, ++s->log.generations};
+	uint64_t g = sv_hash64(n, sizeof(n), 0);
+
+	return g ? g : 1;
+}
+
+void sv_log_link(const struct sv_store *s, struct sv_link *ret_link, uint32_t total_bytes)
+{
+	*ret_link = (struct sv_link){.segment = s->log.segment,
+				     .offset = (uint32_t)s->log.offset - total_bytes,
+				     .generation = s->log.generation,
+				     .seq = s->log.seq};
+	memcpy(ret_link->hash, s->log.hash, SV_HASH_BYTES);
+}
+
+/* The named next segment becomes the head, and another one is named (L2). */
+static int roll(struct sv_store *s)
+{
+	uint32_t next;
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	r = sv_segs_alloc(&s->segs, SV_SEG_NEXT, &next);
+	if (r == 0) {
+		s->ledger.padding_bytes += s->anchor.segment_bytes - s->log.offset;
+		sv_segs_set_role(&s->segs, s->log.segment, SV_SEG_IDLE);
+		sv_segs_set_role(&s->segs, s->log.next, SV_SEG_HEAD);
+		s->log.segment = s->log.next;
+		s->log.next = next;
+		s->log.offset = 0;
+		s->log.generation = sv_new_generation(s);
+		sv_segs_begin(&s->segs, s->log.segment, s->log.generation, s->log.seq + 1);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+void sv_part_at(struct sv_store *s, struct sv_part *part, uint8_t *stage, uint32_t record_bytes,
+		uint32_t segment, uint64_t offset, uint64_t generation)
+{
+	uint64_t room = s->anchor.segment_bytes - offset;
+
+	*part = (struct sv_part){.buf = stage, .segment = segment, .generation = generation};
+	part->limit = (uint32_t)sv_min64(room, s->stage_bytes);
+	part->payload_offset = (uint32_t)sv_align_up(
+		SV_HEAD_FIXED_BYTES + record_bytes + SV_HASH_BYTES, SV_GRAIN_BYTES);
+	part->rec = sv_cur_over(part->buf + SV_HEAD_FIXED_BYTES, record_bytes);
+	part->base = sv_place(s, segment, offset);
+}
+
+int sv_part_begin(struct sv_store *s, struct sv_part *part, uint32_t record_bytes,
+		  uint64_t want_bytes)
+{
+	uint64_t room = s->anchor.segment_bytes - s->log.offset;
+	uint64_t least = SV_HEAD_FIXED_BYTES + SV_HASH_BYTES + SV_GRAIN_BYTES + record_bytes;
+	int r = 0;
+
+	want_bytes = sv_align_up(want_bytes + least, s->anchor.page_bytes);
+	if ((room < want_bytes && want_bytes <= s->anchor.segment_bytes / 16) ||
+	    room < least + SV_UNIT_MAX_BYTES / 8 + SV_RAW_UNIT_BYTES || room < s->anchor.page_bytes)
+		r = roll(s);
+	if (r < 0)
+		return r;
+	sv_part_at(s, part, s->stage, record_bytes, s->log.segment, s->log.offset,
+		   s->log.generation);
+	return 0;
+}
+
+bool sv_part_fits(const struct sv_part *part, uint32_t record_bytes, uint32_t stored_bytes)
+{
+	return part->rec.len - part->rec.off >= record_bytes &&
+	       part->limit - part->payload_offset >= part->payload_bytes + stored_bytes;
+}
+
+void sv_part_record(struct sv_part *part, const struct sv_record *rec)
+{
+	sv_record_put(&part->rec, rec);
+	assert(!part->rec.bad);
+	part->records++;
+}
+
+uint8_t *sv_part_space(const struct sv_part *part)
+{
+	return part->buf + part->payload_offset + part->payload_bytes;
+}
+
+uint64_t sv_part_unit(struct sv_store *s, struct sv_part *part, struct sv_unit *unit,
+		      uint64_t subject, uint32_t *ret_stored)
+{
+	uint64_t place = part->base + part->payload_offset + part->payload_bytes;
+	struct sv_binding bind = {.store_id = s->anchor.store_id,
+				  .generation = part->generation,
+				  .place = place,
+				  .subject = subject};
+	uint32_t stored = sv_unit_seal(&bind, unit, sv_part_space(part));
+
+	part->digest = sv_hash64(&unit->check, sizeof(unit->check), part->digest);
+	part->payload_bytes += stored;
+	assert(part->payload_offset + part->payload_bytes <= part->limit);
+	*ret_stored = stored;
+	return place;
+}
+
+/* What the header says of the chain and of the ledger as they are now. */
+static void fill(struct sv_store *s, const struct sv_part *part, struct sv_head *h)
+{
+	bool apart = h->flags & SV_BATCH_APART;
+	uint32_t end = h->payload_offset + h->payload_bytes;
+
+	pthread_mutex_lock(&s->lock);
+	h->epoch = s->log.epoch;
+	h->seq = apart ? s->log.seq : s->log.seq + 1;
+	h->flushed_seq = s->log.flushed_seq;
+	h->next_segment = s->log.next;
+	if (!apart)
+		memcpy(h->prev_hash, s->log.hash, SV_HASH_BYTES);
+	h->log_bytes = s->ledger.stick_written_bytes;
+	s->ledger.batches++;
+	s->ledger.payload_bytes += apart ? 0 : part->user_bytes;
+	s->ledger.cleaner_bytes += apart ? part->payload_bytes : 0;
+	s->ledger.metadata_bytes += h->payload_offset;
+	s->ledger.metadata_bytes += apart ? 0 : part->payload_bytes - part->user_bytes;
+	s->ledger.padding_bytes += h->total_bytes - end;
+	h->ledger = s->ledger;
+	h->ledger.stick_written_bytes += h->total_bytes; /* itself included */
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* The header before the payload, zeros behind it up to the page. */
+static void finish(struct sv_store *s, struct sv_part *part, uint32_t flags, struct sv_head *h)
+{
+	uint32_t end = part->payload_offset + part->payload_bytes;
+	uint32_t head_end = SV_HEAD_FIXED_BYTES + (uint32_t)part->rec.off + SV_HASH_BYTES;
+
+	*h = (struct sv_head){.head_bytes = head_end,
+			      .payload_offset = part->payload_offset,
+			      .payload_bytes = part->payload_bytes,
+			      .total_bytes = (uint32_t)sv_align_up(end, s->anchor.page_bytes),
+			      .flags = flags,
+			      .records = part->records,
+			      .generation = part->generation,
+			      .time_s = sv_now_s(),
+			      .segment = part->segment,
+			      .offset = (uint32_t)(part->base % s->anchor.segment_bytes),
+			      .payload_digest = part->digest};
+	memcpy(h->store_id, s->anchor.store_id, SV_STORE_ID_BYTES);
+	memset(part->buf + head_end, 0, part->payload_offset - head_end);
+	memset(part->buf + end, 0, h->total_bytes - end);
+	fill(s, part, h);
+	sv_head_encode(h, part->buf);
+}
+
+static void note_used(struct sv_store *s, const struct sv_head *h)
+{
+	struct sv_usage *u = &s->segs.v[h->segment].usage;
+
+	u->used_bytes = h->offset + h->total_bytes;
+	u->last_seq = sv_max64(u->last_seq, h->seq);
+	sv_segs_touch(&s->segs, h->segment);
+}
+
+int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags)
+{
+	struct sv_head h;
+	int r;
+
+	assert(part->segment == s->log.segment && part->base % s->anchor.page_bytes == 0); /* L1 */
+	finish(s, part, flags, &h);
+	r = sv_log_write(s, part->buf, h.total_bytes, part->base);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&s->lock);
+	s->log.offset += h.total_bytes; /* L3 */
+	s->log.seq = h.seq;
+	s->log.last_bytes = h.total_bytes;
+	memcpy(s->log.hash, h.hash, SV_HASH_BYTES);
+	note_used(s, &h);
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
+int sv_part_append_apart(struct sv_store *s, struct sv_part *part)
+{
+	struct sv_head h;
+	int r;
+
+	finish(s, part, SV_BATCH_APART, &h);
+	r = sv_log_write(s, part->buf, h.total_bytes, part->base);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&s->lock);
+	s->apart_offset += h.total_bytes;
+	note_used(s, &h);
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}

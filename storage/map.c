@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * map.c: a radix tree of 512-byte pages, 64 entries each. Small pages are the point: a random
+ * write dirties one leaf, and a checkpoint writes 528 bytes for it instead of 4 KiB.
+ *
+ * P1  What is not in memory is on the device where its parent's entry says.
+ * P2  A dirty page is never evicted, and neither is the parent of a page that has no copy on the
+ *     device: that parent is dirty and holds ENTRY_NEW, so that walks over parents see the child.
+ * P3  A page whose entries are all 0 and that was emptied by sv_map_clear leaves the tree.
+ */
+#include "map.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define NONE UINT32_MAX
+#define ENTRY_NEW UINT64_C(1) /* lies in the first anchor: no unit ever does */
+
+static uint32_t bucket_of(const struct sv_map *m, unsigned level, uint64_t index)
+{
+	uint64_t h = (index ^ (uint64_t)level << 56) * UINT64_C(0x9E3779B97F4A7C15);
+
+	return (uint32_t)(h >> 32) & m->bucket_mask;
+}
+
+int sv_map_init(struct sv_map *m, uint64_t blocks, uint64_t ram_bytes)
+{
+	uint64_t pages = sv_max64(ram_bytes / sizeof(struct sv_page), 64);
+	uint32_t buckets = 64;
+	uint64_t span = SV_PAGE_ENTRIES;
+
+	*m = (struct sv_map){.blocks = blocks, .free_head = NONE, .levels = 1};
+	for (; span < blocks; span *= SV_PAGE_ENTRIES)
+		m->levels++;
+	m->pool_pages = (uint32_t)sv_min64(pages, NONE - 1);
+	while (buckets < m->pool_pages)
+		buckets *= 2;
+	m->bucket_mask = buckets - 1;
+	m->pool = mmap(NULL, m->pool_pages * sizeof(struct sv_page), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	m->buckets = malloc(buckets * sizeof(uint32_t));
+	if (m->pool == MAP_FAILED || !m->buckets) {
+		m->pool = m->pool == MAP_FAILED ? NULL : m->pool;
+		sv_map_free(m);
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < buckets; i++)
+		m->buckets[i] = NONE;
+	return 0;
+}
+
+void sv_map_free(struct sv_map *m)
+{
+	if (m->pool)
+		munmap(m->pool, m->pool_pages * sizeof(struct sv_page));
+	free(m->buckets);
+	*m = (struct sv_map){0};
+}
+
+struct sv_page *sv_map_peek(const struct sv_map *m, unsigned level, uint64_t index)
+{
+	uint32_t i = m->buckets[bucket_of(m, level, index)];
+
+	while (i != NONE && (m->pool[i].index != index || m->pool[i].level != level))
+		i = m->pool[i].hash_next;
+	return i == NONE ? NULL : &m->pool[i];
+}
+
+static void unhash(struct sv_map *m, struct sv_page *p)
+{
+	uint32_t *link = &m->buckets[bucket_of(m, p->level, p->index)];
+
+	while (&m->pool[*link] != p)
+		link = &m->pool[*link].hash_next;
+	*link = p->hash_next;
+}
+
+static void page_free(struct sv_map *m, struct sv_page *p)
+{
+	unhash(m, p);
+	m->dirty_pages -= p->dirty;
+	p->used = p->dirty = false;
+	p->hash_next = m->free_head;
+	m->free_head = (uint32_t)(p - m->pool);
+}
+
+static struct sv_page *page_take(struct sv_map *m)
+{
+	struct sv_page *p;
+
+	if (m->free_head == NONE && m->fresh == m->pool_pages) {
+		for (uint64_t n = 0; n < 2 * (uint64_t)m->pool_pages; n++) {
+			p = &m->pool[m->hand];
+			m->hand = (m->hand + 1) % m->pool_pages;
+			if (!p->dirty && !p->recent) {
+				page_free(m, p);
+				break;
+			}
+			p->recent = false;
+		}
+	}
+	if (m->free_head == NONE)
+		return m->fresh == m->pool_pages ? NULL : &m->pool[m->fresh++];
+	p = &m->pool[m->free_head];
+	m->free_head = p->hash_next;
+	return p;
+}
+
+static struct sv_page *page_new(struct sv_map *m, unsigned level, uint64_t index, uint64_t where)
+{
+	struct sv_page *p = page_take(m);
+	uint32_t *bucket = &m->buckets[bucket_of(m, level, index)];
+
+	if (!p)
+		return NULL;
+	*p = (struct sv_page){.index = index,
+			      .where = where,
+			      .level = (uint8_t)level,
+			      .used = true,
+			      .recent = true,
+			      .hash_next = *bucket};
+	*bucket = (uint32_t)(p - m->pool);
+	return p;
+}
+
+void sv_map_mark(struct sv_map *m, struct sv_page *p)
+{
+	m->dirty_pages += !p->dirty;
+	p->dirty = true;
+}
+
+/* A page that exists nowhere yet; the parent is in memory (P2). */
+static int page_create(struct sv_map *m, unsigned level, uint64_t index, struct sv_page **ret_page)
+{
+	struct sv_page *p = page_new(m, level, index, 0);
+	struct sv_page *parent;
+
+	if (!p)
+		return -ENOBUFS;
+	sv_map_mark(m, p);
+	if (level < sv_map_top_level(m)) {
+		parent = sv_map_peek(m, level + 1, index / SV_PAGE_ENTRIES);
+		parent->e[index % SV_PAGE_ENTRIES] = ENTRY_NEW;
+		sv_map_mark(m, parent);
+	}
+	*ret_page = p;
+	return 0;
+}
+
+int sv_map_page(struct sv_map *m, unsigned level, uint64_t index, bool create,
+		struct sv_page **ret_page, struct sv_need *need)
+{
+	struct sv_page *p = sv_map_peek(m, level, index);
+	uint64_t entry = m->top;
+	int r;
+
+	if (p) {
+		p->recent = true;
+		*ret_page = p;
+		return 0;
+	}
+	if (level < sv_map_top_level(m)) {
+		struct sv_page *parent;
+
+		r = sv_map_page(m, level + 1, index / SV_PAGE_ENTRIES, create, &parent, need);
+		if (r < 0)
+			return r;
+		entry = parent ? parent->e[index % SV_PAGE_ENTRIES] : 0;
+		if (parent && !entry && create)
+			sv_map_mark(m, parent); /* keeps it while the child is made */
+	}
+	if (entry) {
+		assert(entry != ENTRY_NEW); /* P2 */
+		*need = (struct sv_need){.level = level, .index = index, .entry = entry};
+		return -EAGAIN;
+	}
+	if (create)
+		return page_create(m, level, index, ret_page);
+	*ret_page = NULL;
+	return 0;
+}
+
+int sv_map_get(struct sv_map *m, uint64_t lba, uint64_t *ret_entry, struct sv_need *need)
+{
+	struct sv_page *p;
+	int r = sv_map_page(m, 0, lba / SV_PAGE_ENTRIES, false, &p, need);
+
+	if (r < 0)
+		return r;
+	*ret_entry = p ? p->e[lba % SV_PAGE_ENTRIES] : 0;
+	return 0;
+}
+
+/* Whether any entry of the leaf refers to the unit of `entry`, which was just taken out of
+ * `slot`. A unit lies within one leaf; one of a single block is referred to from one slot only. */
+static bool refers(const struct sv_page *leaf, uint64_t entry, unsigned slot)
+{
+	unsigned from = slot > sv_entry_index(entry) ? slot - sv_entry_index(entry) : 0;
+
+	if (entry & SV_ENTRY_SINGLE)
+		return false;
+	for (unsigned i = from; i < SV_PAGE_ENTRIES; i++)
+		if (sv_entry_same_unit(leaf->e[i], entry))
+			return true;
+	return false;
+}
+
+/* Changes one entry of a leaf; a unit counts while anything refers to it (G1). */
+static void entry_change(struct sv_map *m, struct sv_segs *segs, struct sv_page *leaf,
+			 unsigned slot, uint64_t entry, uint64_t seq)
+{
+	uint64_t old = leaf->e[slot];
+
+	leaf->e[slot] = 0;
+	m->mapped += (entry != 0) - (uint64_t)(old != 0);
+	if (entry && !refers(leaf, entry, slot) && !sv_entry_same_unit(old, entry))
+		sv_segs_live(segs, sv_entry_place(entry), sv_entry_stored(entry), seq);
+	leaf->e[slot] = entry;
+	if (old && !sv_entry_same_unit(old, entry) && !refers(leaf, old, slot))
+		sv_segs_live(segs, sv_entry_place(old), -(int64_t)sv_entry_stored(old), seq);
+	sv_map_mark(m, leaf);
+}
+
+int sv_map_set(struct sv_map *m, struct sv_segs *segs, uint64_t lba, uint64_t entry, uint64_t seq,
+	       struct sv_need *need)
+{
+	struct sv_page *leaf;
+	int r = sv_map_page(m, 0, lba / SV_PAGE_ENTRIES, true, &leaf, need);
+
+	if (r < 0)
+		return r;
+	assert(entry && lba < m->blocks);
+	entry_change(m, segs, leaf, lba % SV_PAGE_ENTRIES, entry, seq);
+	return 0;
+}
+
+bool sv_page_is_zero(const struct sv_page *p)
+{
+	for (unsigned i = 0; i < SV_PAGE_ENTRIES; i++)
+		if (p->e[i])
+			return false;
+	return true;
+}
+
+/* Takes an emptied page, and parents that this empties, out of the tree (P3). Parents that are
+ * not in memory stay for the checkpoint to find. */
+static void page_prune(struct sv_map *m, struct sv_segs *segs, struct sv_page *p, uint64_t seq)
+{
+	while (p && sv_page_is_zero(p)) {
+		struct sv_page *parent = NULL;
+
+		if (p->level < sv_map_top_level(m)) {
+			parent = sv_map_peek(m, p->level + 1u, p->index / SV_PAGE_ENTRIES);
+			if (!parent)
+				return;
+			parent->e[p->index % SV_PAGE_ENTRIES] = 0;
+			sv_map_mark(m, parent);
+		} else {
+			m->top = 0;
+		}
+		if (p->where)
+			sv_segs_live(segs, sv_entry_place(p->where), -(int64_t)SV_PAGE_UNIT_BYTES,
+				     seq);
+		page_free(m, p);
+		p = parent;
+	}
+}
+
+int sv_map_clear(struct sv_map *m, struct sv_segs *segs, uint64_t lba, uint64_t end, uint64_t seq,
+		 uint64_t *ret_lba, struct sv_need *need)
+{
+	int r = 0;
+
+	while (lba < end) {
+		struct sv_page *leaf;
+		uint64_t stop;
+
+		r = sv_map_next(m, lba, &lba, need);
+		if (r < 0 || lba >= end)
+			break;
+		r = sv_map_page(m, 0, lba / SV_PAGE_ENTRIES, false, &leaf, need);
+		if (r < 0)
+			break;
+		stop = sv_min64(end, (lba / SV_PAGE_ENTRIES + 1) * SV_PAGE_ENTRIES);
+		for (; lba < stop; lba++)
+			if (leaf && leaf->e[lba % SV_PAGE_ENTRIES])
+				entry_change(m, segs, leaf, lba % SV_PAGE_ENTRIES, 0, seq);
+		if (leaf)
+			page_prune(m, segs, leaf, seq);
+	}
+	*ret_lba = r < 0 ? sv_min64(lba, end) : end;
+	return r;
+}
+
+/* Blocks under one entry of a page on `level`. */
+static uint64_t span_of(unsigned level)
+{
+	return UINT64_C(1) << (6 * level);
+}
+
+int sv_map_next(struct sv_map *m, uint64_t lba, uint64_t *ret_lba, struct sv_need *need)
+{
+	unsigned level = sv_map_top_level(m);
+
+	while (lba < m->blocks) {
+		struct sv_page *p;
+		uint64_t span = span_of(level);
+		int r = sv_map_page(m, level, lba / span / SV_PAGE_ENTRIES, false, &p, need);
+		unsigned slot = (unsigned)(lba / span % SV_PAGE_ENTRIES);
+
+		if (r < 0)
+			return r;
+		if (level == 0 && p)
+			break;
+		while (p && slot < SV_PAGE_ENTRIES && !p->e[slot]) {
+			slot++;
+			lba = (lba / span + 1) * span;
+		}
+		if (p && slot < SV_PAGE_ENTRIES) {
+			level--;
+			continue;
+		}
+		if (!p)
+			lba = (lba / span / SV_PAGE_ENTRIES + 1) * span * SV_PAGE_ENTRIES;
+		level = sv_map_top_level(m);
+	}
+	*ret_lba = sv_min64(lba, m->blocks);
+	return 0;
+}
+
+int sv_map_loaded(struct sv_map *m, const struct sv_need *need, const uint64_t *entries)
+{
+	struct sv_page *p;
+
+	if (sv_map_peek(m, need->level, need->index))
+		return 0;
+	if (need->level == sv_map_top_level(m)) {
+		if (m->top != need->entry)
+			return 0;
+	} else {
+		p = sv_map_peek(m, need->level + 1, need->index / SV_PAGE_ENTRIES);
+		if (!p || p->e[need->index % SV_PAGE_ENTRIES] != need->entry)
+			return 0;
+		p->recent = true;
+	}
+	p = page_new(m, need->level, need->index, need->entry);
+	if (!p)
+		return -ENOBUFS;
+	memcpy(p->e, entries, sizeof(p->e));
+	return 0;
+}
+
+void sv_map_written(struct sv_map *m, struct sv_segs *segs, struct sv_page *p, uint64_t entry,
+		    uint64_t seq)
+{
+	if (p->where)
+		sv_segs_live(segs, sv_entry_place(p->where), -(int64_t)SV_PAGE_UNIT_BYTES, seq);
+	if (entry)
+		sv_segs_live(segs, sv_entry_place(entry), SV_PAGE_UNIT_BYTES, seq);
+	if (p->level == sv_map_top_level(m)) {
+		m->top = entry;
+	} else {
+		struct sv_page *parent = sv_map_peek(m, p->level + 1u, p->index / SV_PAGE_ENTRIES);
+
+		assert(parent); /* P1 */
+		parent->e[p->index % SV_PAGE_ENTRIES] = entry;
+		sv_map_mark(m, parent);
+	}
+	p->where = entry;
+	m->dirty_pages -= p->dirty;
+	p->dirty = false;
+	if (!entry)
+		page_free(m, p); /* P3: an empty page has no place in the tree */
+}

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * recover.c: from two anchors to a map in memory; then a new epoch.
+ *
+ *   anchors --walk--> chain --verify--> accepted prefix --newest root--> map --replay--> state
+ *   state --opening batch, flush, anchors, flush--> ready
+ *
+ * The root that replay starts from may be newer than the one the walk started from (R2): it was
+ * accepted with everything before it. It must be older than the first move whose target is gone
+ * (M2), since its pages may name that target.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "store_impl.h"
+
+/* Smallest distance of the second anchor from the first, when the first is unreadable. */
+#define ANCHOR_SEARCH_STEP (64u << 10)
+#define ANCHOR_SEARCH_END (64u << 20)
+
+static int read_anchor(struct sv_store *s, uint8_t *buf, uint64_t place, struct sv_anchor *ret)
+{
+	int r = place + SV_ANCHOR_BYTES > s->geo.size_bytes
+			? -EMEDIUMTYPE
+			: sv_dev_read(s->dev, buf, SV_ANCHOR_BYTES, place);
+
+	return r < 0 ? r : sv_anchor_decode(buf, ret);
+}
+
+static bool params_sane(const struct sv_store *s, const struct sv_anchor *a)
+{
+	uint32_t page = a->page_bytes;
+
+	return page >= 4096 && (page & (page - 1)) == 0 && a->segment_bytes >= 65536 &&
+	       a->segment_bytes <= 1u << 30 && a->segment_bytes % page == 0 &&
+	       a->checkpoint_bytes && s->geo.size_bytes / a->segment_bytes >= 4;
+}
+
+/* Both anchors; the newer one first. A missing second is no error. */
+static int read_anchors(struct sv_store *s, struct sv_anchor pair[2], unsigned *ret_count)
+{
+	uint8_t *buf;
+	int first, second = -EBADMSG;
+
+	if (posix_memalign((void **)&buf, 4096, SV_ANCHOR_BYTES))
+		return -ENOMEM;
+	first = read_anchor(s, buf, 0, &pair[0]);
+	*ret_count = first == 0;
+	if (first == 0) {
+		second = read_anchor(s, buf, pair[0].segment_bytes, &pair[1]);
+	} else if (first == -EBADMSG || first == -EMEDIUMTYPE) {
+		for (uint64_t at = ANCHOR_SEARCH_STEP; second != 0 && at <= ANCHOR_SEARCH_END;
+		     at += ANCHOR_SEARCH_STEP)
+			if (read_anchor(s, buf, at, &pair[0]) == 0 && pair[0].segment_bytes == at)
+				second = 0;
+	}
+	free(buf);
+	if (first < 0 && second < 0)
+		return first;
+	*ret_count = first == 0 && second == 0 ? 2 : 1;
+	if (*ret_count == 2 && pair[1].anchor_seq > pair[0].anchor_seq) {
+		struct sv_anchor a = pair[0];
+
+		pair[0] = pair[1];
+		pair[1] = a;
+	}
+	return 0;
+}
+
+/* The generation of a segment that the table, not read yet, would tell: from the chain, or from
+ * the first header in it. */
+static int generation_of(struct sv_store *s, struct sv_walk *w, uint32_t segment,
+			 uint64_t *ret_generation)
+{
+	struct sv_head h;
+	int r;
+
+	for (size_t i = w->count; i-- > 0;)
+		if (w->v[i].segment == segment) {
+			*ret_generation = w->v[i].generation;
+			return 0;
+		}
+	r = sv_walk_head(s, w, segment, 0, &h);
+	if (r == 0)
+		*ret_generation = h.generation;
+	return r;
+}
+
+static int read_usage_page(struct sv_store *s, struct sv_walk *w, unsigned level, uint64_t index,
+			   uint64_t *entries)
+{
+	uint64_t entry = s->segs.level[level].where[index];
+	struct sv_binding bind = {.store_id = s->anchor.store_id,
+				  .place = sv_entry_place(entry),
+				  .subject = sv_page_subject(SV_TREE_USAGE, level, index)};
+	uint32_t segment = (uint32_t)(bind.place / s->anchor.segment_bytes);
+	struct sv_unit unit;
+	struct sv_cur c;
+	uint8_t *data;
+	int r = generation_of(s, w, segment, &bind.generation);
+
+	if (r == 0)
+		r = sv_walk_read(s, w, bind.place, SV_PAGE_UNIT_BYTES, &data);
+	if (r == 0)
+		r = sv_unit_verify(&bind, data, SV_PAGE_UNIT_BYTES, &unit);
+	if (r < 0 || unit.kind != SV_UNIT_PAGE || unit.payload_bytes != SV_PAGE_BYTES)
+		return r < 0 ? r : -EBADMSG;
+	c = sv_cur_over(data + SV_UNIT_HEAD_BYTES, SV_PAGE_BYTES);
+	for (unsigned i = 0; i < SV_PAGE_ENTRIES; i++)
+		entries[i] = sv_get64(&c);
+	return 0;
+}
+
+/* Puts a page of the segment table in its place: usages, or where the pages below it are. */
+static void place_usage_page(struct sv_segs *segs, unsigned level, uint64_t index,
+			     const uint64_t *entries)
+{
+	uint8_t raw[SV_PAGE_BYTES];
+	struct sv_cur c = sv_cur_over(raw, sizeof(raw));
+
+	for (unsigned i = 0; i < SV_PAGE_ENTRIES; i++) {
+		uint64_t child = index * SV_PAGE_ENTRIES + i;
+
+		if (level && child < segs->level[level - 1].pages)
+			segs->level[level - 1].where[child] = entries[i];
+		sv_put64(&c, entries[i]);
+	}
+	c = sv_cur_over(raw, sizeof(raw));
+	for (unsigned i = 0; !level && i < SV_USAGE_PER_PAGE; i++) {
+		uint64_t segment = index * SV_USAGE_PER_PAGE + i;
+		struct sv_usage u = sv_usage_get(&c);
+
+		if (segment < 2 || segment >= segs->limit)
+			continue;
+		segs->live_bytes += u.live_bytes;
+		segs->v[segment].usage = u;
+	}
+}
+
+static int load_usage(struct sv_store *s, struct sv_walk *w, const struct sv_root *root)
+{
+	unsigned levels = sv_segs_levels(root->segments);
+	uint64_t entries[SV_PAGE_ENTRIES];
+	int r = 0;
+
+	if (!root->usage_top)
+		return 0;
+	if (root->segments > s->segs.count) {
+		sv_why("the place is shorter than it was");
+		return -EUCLEAN;
+	}
+	s->segs.level[levels - 1].where[0] = root->usage_top;
+	for (unsigned level = levels; r == 0 && level-- > 0;)
+		for (uint64_t i = 0; r == 0 && i < sv_segs_pages(root->segments, level); i++) {
+			if (!s->segs.level[level].where[i])
+				continue;
+			r = read_usage_page(s, w, level, i, entries);
+			if (r == 0)
+				place_usage_page(&s->segs, level, i, entries);
+		}
+	/* Only now are all segments known: the table's own pages count apart. */
+	for (unsigned level = 0; r == 0 && level < levels; level++)
+		for (uint64_t i = 0; i < sv_segs_pages(root->segments, level); i++)
+			if (s->segs.level[level].where[i])
+				sv_segs_self(&s->segs,
+					     sv_entry_place(s->segs.level[level].where[i]),
+					     SV_PAGE_UNIT_BYTES, 0);
+	return r;
+}
+
+static int find_root(const struct sv_walked *v, struct sv_root *ret_root)
+{
+	struct sv_cur c = sv_cur_over(v->raw + SV_HEAD_FIXED_BYTES,
+				      v->raw_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
+	struct sv_record rec = {0};
+
+	while (sv_record_get(&c, &rec) == 0)
+		if (rec.type == SV_REC_ROOT) {
+			*ret_root = rec.root;
+			return 0;
+		}
+	return -EBADMSG;
+}
+
+/* What the chain itself says of the segments it lies in; the root's table is older than that. */
+static void note_walked(struct sv_store *s, const struct sv_walked *v)
+{
+	struct sv_usage *u = &s->segs.v[v->segment].usage;
+
+	if (u->generation != v->generation)
+		u->used_bytes = 0;
+	u->generation = v->generation;
+	u->last_seq = sv_max64(u->last_seq, v->seq);
+	u->used_bytes = (uint32_t)sv_max64(u->used_bytes, v->offset + v->total_bytes);
+	u->flags |= SV_SEG_CONVERTED;
+	sv_segs_touch(&s->segs, v->segment);
+}
+
+static int replay(struct sv_store *s, struct sv_walk *w, size_t start)
+{
+	int r = 0;
+
+	for (size_t i = start + 1; r == 0 && i < w->count; i++) {
+		struct sv_head h;
+
+		/* Not decode: a record of a bad move was changed in memory. */
+		r = sv_head_peek(w->v[i].raw, w->v[i].raw_bytes, &h);
+		if (r == 0)
+			r = sv_apply_part(s, &h, w->v[i].raw);
+	}
+	return r;
+}
+
+static int load_state(struct sv_store *s, struct sv_walk *w, size_t start)
+{
+	uint64_t count = s->geo.size_bytes / s->anchor.segment_bytes;
+	uint64_t limit = sv_max64(s->geo.max_bytes / s->anchor.segment_bytes, count);
+	struct sv_root root;
+	int r = find_root(&w->v[start], &root);
+
+	if (r < 0)
+		return r;
+	if (root.size_bytes % 512 || !root.size_bytes || root.size_bytes > SV_MAX_DISK_BYTES)
+		return -EBADMSG;
+	s->size_bytes = root.size_bytes;
+	s->blocks = (root.size_bytes + SV_BLOCK_BYTES - 1) / SV_BLOCK_BYTES;
+	r = sv_segs_init(&s->segs, s->anchor.segment_bytes, count, limit);
+	if (r == 0)
+		r = sv_map_init(&s->map, s->blocks, s->opts.map_ram_bytes);
+	if (r == 0)
+		r = load_usage(s, w, &root);
+	if (r < 0)
+		return r;
+	s->map.top = root.map_top;
+	s->map.mapped = root.mapped_blocks;
+	for (size_t i = 0; i < w->count; i++)
+		if (w->v[i].seq > root.as_of_seq)
+			note_walked(s, &w->v[i]);
+	sv_segs_recount(&s->segs);
+	s->recovering = true;
+	r = replay(s, w, start);
+	s->recovering = false;
+	sv_segs_recount(&s->segs);
+	return r;
+}
+
+/* The log's end as the last accepted batch left it. */
+static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct sv_anchor *older)
+{
+	const struct sv_walked *tail = &w->v[w->count - 1];
+	struct sv_head h;
+	int r = sv_head_peek(tail->raw, tail->raw_bytes, &h);
+
+	if (r < 0)
+		return r;
+	s->log.segment = tail->segment;
+	s->log.offset = (uint64_t)tail->offset + tail->total_bytes;
+	s->log.generation = tail->generation;
+	s->log.next = tail->next_segment;
+	s->log.seq = s->log.flushed_seq = tail->seq;
+	memcpy(s->log.hash, tail->hash, SV_HASH_BYTES);
+	s->log.epoch = tail->epoch;
+	s->ledger = h.ledger;
+	if (s->log.next < 2 || s->log.next >= s->segs.count)
+		return -EBADMSG;
+	sv_segs_set_role(&s->segs, s->log.segment, SV_SEG_HEAD);
+	sv_segs_set_role(&s->segs, s->log.next, SV_SEG_NEXT);
+	for (size_t i = 0; i < w->count; i++)
+		if (w->v[i].flags & SV_BATCH_ROOT) {
+			struct sv_link link = {.segment = w->v[i].segment,
+					       .offset = w->v[i].offset,
+					       .generation = w->v[i].generation,
+					       .seq = w->v[i].seq};
+
+			memcpy(link.hash, w->v[i].hash, SV_HASH_BYTES);
+			s->root_log_bytes = w->v[i].log_bytes + w->v[i].total_bytes;
+			sv_marks_add(&s->roots, &link, s->root_log_bytes);
+		}
+	sv_marks_add(&s->anchors, &older->root, older->log_bytes);
+	sv_segs_set_gate(&s->segs, sv_min64(older->gate_seq, s->anchor.gate_seq));
+	sv_update_gate(s);
+	return 0;
+}
+
+static void fill_recovery(struct sv_store *s, const struct sv_walk *w, size_t start)
+{
+	struct sv_recovery *rec = &s->recovery;
+
+	rec->clean = w->v[w->count - 1].flags & SV_BATCH_CLOSE && !w->lost_flushed;
+	rec->batches_replayed = w->count - 1 - start;
+	rec->bytes_read = w->bytes_read;
+	rec->lost_flushed_batches = w->lost_flushed;
+	memcpy(rec->last_host, s->anchor.host, SV_HOST_BYTES);
+	rec->last_since_s = s->anchor.since_s;
+}
+
+static int recover_from(struct sv_store *s, const struct sv_anchor *a,
+			const struct sv_anchor *older)
+{
+	struct sv_walk walk = {0};
+	size_t start = 0, bad;
+	int r;
+
+	s->anchor = *a;
+	if (!params_sane(s, a))
+		return -EBADMSG;
+	r = sv_walk_chain(s, &walk);
+	if (r == 0)
+		r = sv_walk_verify(s, &walk, &bad);
+	for (size_t i = 0; r == 0 && i < walk.count && i < bad; i++)
+		if (walk.v[i].flags & SV_BATCH_ROOT)
+			start = i;
+	if (r == 0)
+		r = load_state(s, &walk, start);
+	if (r == 0)
+		r = adopt_tail(s, &walk, older);
+	if (r == 0)
+		fill_recovery(s, &walk, start);
+	sv_walk_free(s, &walk);
+	if (r < 0) {
+		sv_map_free(&s->map);
+		sv_segs_free(&s->segs);
+	}
+	return r;
+}
+
+static int refuse(const struct sv_anchor *a)
+{
+	if (a->features.incompat)
+		sv_why("it uses a feature this version does not know (incompatible bits %llx)",
+		       (unsigned long long)a->features.incompat);
+	else
+		sv_why("it was made by a newer version");
+	return -EPROTONOSUPPORT;
+}
+
+int sv_recover(struct sv_store *s)
+{
+	struct sv_anchor pair[2] = {{.features = {0}}};
+	unsigned count = 0;
+	int r = read_anchors(s, pair, &count);
+
+	if (r == -EPROTONOSUPPORT)
+		return refuse(&pair[0]);
+	if (r == -EMEDIUMTYPE)
+		sv_why("there is no store here");
+	if (r == -EBADMSG)
+		sv_why("both anchors are damaged");
+	if (r < 0)
+		return r;
+	r = recover_from(s, &pair[0], &pair[count - 1]);
+	if (r == -EBADMSG && count == 2)
+		r = recover_from(s, &pair[1], &pair[1]);
+	if (r == -EBADMSG)
+		sv_why("no root can be verified");
+	if (r == 0 && s->anchor.features.ro_compat && !s->opts.read_only) {
+		sv_why("it uses a feature this version can only read");
+		r = -EPROTONOSUPPORT;
+	}
+	return r;
+}
+
+/*
+ * A fresh segment for a new epoch: what lies behind the tail may be torn. Only a log that was
+ * closed, with no epoch begun since, ends where nothing was ever written: there it goes on, or a
+ * store that is opened a thousand times would use up a thousand segments.
+ */
+static void choose_head(struct sv_store *s)
+{
+	if (!s->recovery.clean || s->anchor.epoch != s->log.epoch)
+		s->log.offset = s->anchor.segment_bytes;
+}
+
+int sv_begin_epoch(struct sv_store *s)
+{
+	struct sv_record rec = {.type = SV_REC_SESSION, .session.since_s = sv_now_s()};
+	struct sv_part part;
+	int r;
+
+	if (getrandom(&s->log.generation_seed, sizeof(s->log.generation_seed), 0) < 0)
+		return -errno;
+	if (s->opts.host)
+		strncpy(rec.session.host, s->opts.host, SV_HOST_BYTES - 1);
+	choose_head(s);
+	memcpy(s->log.before_opening, s->log.hash, SV_HASH_BYTES);
+	s->log.epoch = sv_max64(s->log.epoch, s->anchor.epoch) + 1;
+	s->ledger.sessions++;
+	s->ledger.unclean_detaches += !s->recovery.clean;
+	r = sv_part_begin(s, &part, SV_REC_SESSION_BYTES, 0);
+	if (r < 0)
+		return r;
+	sv_part_record(&part, &rec);
+	r = sv_part_append(s, &part, SV_BATCH_OPEN);
+	if (r < 0)
+		return r;
+	sv_log_link(s, &s->log.opening, s->log.last_bytes);
+	memcpy(s->anchor.host, rec.session.host, SV_HOST_BYTES);
+	s->anchor.since_s = rec.session.since_s;
+	r = sv_write_anchors(s);
+	s->log.flushed_seq = s->log.seq;
+	return r;
+}

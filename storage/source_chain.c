@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* source_chain.c: opens an image: tells its format, picks who reads it, follows its backing files.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "source_qcow_header.h"
+
+/*
+ * A chain is opened from the top down; each image is a layer over the source of the images below
+ * it (source_overlay.c). Only qcow images have backing files that are followed here. QEMU, where
+ * it reads one layer, is told to leave the rest of the chain alone: one place decides which files
+ * are opened, and as which format.
+ *
+ *  C1  no file is opened twice in a chain (by device and inode, not by name), and no chain has
+ *      more than CHAIN_MAX images: opening ends.
+ *  C2  a backing file is a file of this host: names with a protocol ("nbd:", "json:") are refused.
+ *  C3  a backing file is taken as the format that its overlay names, and is detected only where
+ *      none is named.
+ */
+#define CHAIN_MAX 32
+
+struct chain {
+	const struct sv_source_options *opts;
+	struct {
+		uint64_t dev, ino;
+	} seen[CHAIN_MAX];
+	unsigned count;
+};
+
+static int chain_add(struct chain *chain, const struct source_file *file,
+		     struct sv_source_error *err)
+{
+	for (unsigned i = 0; i < chain->count; i++)
+		if (chain->seen[i].dev == file->dev && chain->seen[i].ino == file->ino)
+			return source_fail(err, -ELOOP,
+					   "is its own backing file: the chain is a circle");
+	if (chain->count == CHAIN_MAX)
+		return source_fail(err, -ELOOP,
+				   "has a chain of more than %d images; flatten it first with "
+				   "qemu-img convert",
+				   CHAIN_MAX);
+	chain->seen[chain->count].dev = file->dev;
+	chain->seen[chain->count].ino = file->ino;
+	chain->count++;
+	return 0;
+}
+
+/* C2, as QEMU tells a protocol: a colon before the first slash. "file:" is a plain name. */
+static const char *plain_name(const char *name)
+{
+	if (strncmp(name, "file:", 5) == 0)
+		return name + 5;
+	return name[strcspn(name, ":/")] == ':' ? NULL : name;
+}
+
+/* The path of a backing file: relative to the folder of the image that names it. */
+static char *backing_path(const char *image, const char *name)
+{
+	const char *slash = strrchr(image, '/');
+	size_t dir_len = slash && name[0] != '/' ? (size_t)(slash - image) + 1 : 0;
+	size_t size = dir_len + strlen(name) + 1;
+	char *path = malloc(size);
+
+	if (path)
+		snprintf(path, size, "%.*s%s", (int)dir_len, image, name);
+	return path;
+}
+
+static int open_image(struct chain *chain, const char *path, const char *format,
+		      struct sv_source **ret_source, struct sv_source_error *err);
+
+static int open_below(struct chain *chain, const char *path, const struct qcow_header *header,
+		      struct sv_source **ret_source, struct sv_source_error *err)
+{
+	struct sv_source_error why = {""};
+	const char *format = NULL;
+	const char *name = plain_name(header->backing);
+
+	if (!name)
+		return source_fail(err, -ENOTSUP,
+				   "has the backing file '%s', which is not a file of this host; "
+				   "flatten it first with qemu-img convert",
+				   header->backing);
+	if (header->backing_format[0])
+		format = source_format_named(header->backing_format);
+	if (header->backing_format[0] && !format)
+		return source_fail(err, -ENOTSUP, "has a backing file of the unknown format '%s'",
+				   header->backing_format);
+	char *below = backing_path(path, name);
+	if (!below)
+		return source_fail(err, -ENOMEM, "needs more memory than there is");
+	int r = open_image(chain, below, format, ret_source, &why);
+	if (r < 0)
+		source_fail(err, r, "its backing file %s %s", below, why.text);
+	free(below);
+	return r;
+}
+
+/* Takes `file` on success only. */
+static int open_qcow_layer(struct chain *chain, const char *path, struct source_file *file,
+			   const struct qcow_header *header, struct sv_source **ret_source,
+			   struct sv_source_error *err)
+{
+	struct source_qemu_request req = {
+		.path = path,
+		.format = header->version == 1 ? "qcow" : "qcow2",
+		.why = header->needs_qemu,
+		.qemu_nbd = chain->opts->qemu_nbd,
+		.block_device = file->block_device,
+		.layer = true,
+	};
+	bool aligned = true;
+
+	if (!req.why) {
+		int r = qcow_tables_aligned(file, header, &aligned, err);
+		if (r < 0)
+			return r;
+	}
+	if (!aligned)
+		req.why = "its tables lie where libqcow does not find them";
+	if (!req.why)
+		return source_qcow_open(file, header, ret_source, err);
+	int r = source_qemu_open(&req, ret_source, err);
+	if (r == 0)
+		source_file_close(file);
+	return r;
+}
+
+static int open_qcow(struct chain *chain, const char *path, struct source_file *file,
+		     struct sv_source **ret_source, struct sv_source_error *err)
+{
+	struct sv_source *layer = NULL, *below = NULL;
+	struct qcow_header header;
+
+	int r = qcow_header_read(file, &header, err);
+	if (r == 0 && header.backing[0])
+		r = open_below(chain, path, &header, &below, err);
+	if (r == 0)
+		r = open_qcow_layer(chain, path, file, &header, &layer, err);
+	if (r == 0 && below) {
+		r = source_overlay_open(layer, below, ret_source);
+		if (r == 0)
+			return 0;
+		file->fd = -1; /* went with the layer */
+		sv_source_close(layer);
+		source_fail(err, r, "needs more memory than there is");
+	}
+	if (r < 0)
+		sv_source_close(below);
+	else
+		*ret_source = layer;
+	return r;
+}
+
+static int open_as(struct chain *chain, const char *path, const char *format,
+		   struct source_file *file, struct sv_source **ret_source,
+		   struct sv_source_error *err)
+{
+	struct source_qemu_request req = {
+		.path = path,
+		.format = format,
+		.why = "it is not in a format that is read without QEMU",
+		.qemu_nbd = chain->opts->qemu_nbd,
+		.block_device = file->block_device,
+	};
+
+	if (strcmp(format, "raw") == 0)
+		return source_raw_open(file, ret_source, err);
+	if (strcmp(format, "qcow") == 0 || strcmp(format, "qcow2") == 0)
+		return open_qcow(chain, path, file, ret_source, err);
+	int r = source_qemu_open(&req, ret_source, err);
+	if (r == 0)
+		source_file_close(file);
+	return r;
+}
+
+static int open_image(struct chain *chain, const char *path, const char *format,
+		      struct sv_source **ret_source, struct sv_source_error *err)
+{
+	struct source_file file;
+
+	int r = source_file_open(path, &file, err);
+	if (r < 0)
+		return r;
+	if (file.bytes == 0)
+		r = source_size_check(0, err);
+	if (r == 0)
+		r = chain_add(chain, &file, err);
+	if (r == 0 && !format)
+		r = source_detect(&file, &format, err);
+	if (r == 0)
+		r = open_as(chain, path, format, &file, ret_source, err);
+	if (r < 0)
+		source_file_close(&file);
+	return r;
+}
+
+int sv_source_open(const char *path, const struct sv_source_options *opts,
+		   struct sv_source **ret_source, struct sv_source_error *ret_error)
+{
+	static const struct sv_source_options defaults = {0};
+	struct chain chain = {.opts = opts ? opts : &defaults};
+	const char *format = NULL;
+
+	if (chain.opts->format) {
+		format = source_format_named(chain.opts->format);
+		if (!format)
+			return source_fail(ret_error, -EINVAL, "cannot be of the format '%s'",
+					   chain.opts->format);
+	}
+	return open_image(&chain, path, format, ret_source, ret_error);
+}

@@ -1,0 +1,660 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * store.c: the public face: opening, guest I/O, status, closing, and the keeper, the one thread of
+ * its own that a store has.
+ *
+ * A write is copied into the open batch and acknowledged (B2: its space is reserved first). Each
+ * acknowledged write or discard moves `stamp` on; a flush waits until everything up to the stamp
+ * it saw is durable. Whoever comes first seals for all who wait (commit.c), so flushes share seals.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "store_impl.h"
+
+#define DEFAULT_MAP_RAM_BYTES (64u << 20)
+#define DEFAULT_BATCH_BYTES (64u << 20)
+#define LEAST_BATCH_BYTES (128u << 10)
+#define DEFAULT_AGE_MS 2000u
+#define DEFAULT_UNIT_BYTES (16u << 10)
+#define STAGE_BYTES (4u << 20)
+#define KEEPER_MS 100u
+/* Segments kept ready where the first write of one costs the host's file system metadata. */
+#define READY_BYTES (256u << 20)
+#define IDLE_MS 300u
+
+static _Thread_local char why[160] = "";
+
+void sv_why(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+}
+
+const char *sv_store_why(void)
+{
+	return why;
+}
+
+uint64_t sv_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+uint64_t sv_now_s(void)
+{
+	return (uint64_t)time(NULL);
+}
+
+/* ---- guest I/O ---- */
+
+static int check_range(const struct sv_store *s, uint64_t len, uint64_t off)
+{
+	if (len % 512 || off % 512 || off > s->size_bytes || len > s->size_bytes - off)
+		return -EINVAL;
+	return 0;
+}
+
+int sv_store_read(struct sv_store *s, void *buf, size_t len, uint64_t off)
+{
+	uint8_t *dst = buf, block[SV_BLOCK_BYTES];
+	size_t done = 0;
+	int r = check_range(s, len, off);
+
+	while (r == 0 && done < len) {
+		uint64_t lba = (off + done) / SV_BLOCK_BYTES;
+		size_t skip = (off + done) % SV_BLOCK_BYTES;
+		size_t n = sv_min64(len - done, SV_BLOCK_BYTES - skip);
+
+		if (skip || n < SV_BLOCK_BYTES) {
+			r = sv_read_blocks(s, block, lba, 1);
+			if (r == 0)
+				memcpy(dst + done, block + skip, n);
+		} else {
+			n = sv_align_down(len - done, SV_BLOCK_BYTES);
+			n = sv_min64(n, SV_READ_MAX_BLOCKS * SV_BLOCK_BYTES);
+			r = sv_read_blocks(s, dst + done, lba, (unsigned)(n / SV_BLOCK_BYTES));
+		}
+		done += n;
+	}
+	if (r == 0)
+		__atomic_fetch_add(&s->ledger.guest_read_bytes, len, __ATOMIC_RELAXED);
+	return r;
+}
+
+/* Live bytes and what waits in memory stay below what the reserve leaves (B2). */
+static bool has_space(const struct sv_store *s, uint64_t blocks)
+{
+	uint64_t dirty = s->arena.slots - s->arena.free_slots;
+
+	return s->segs.live_bytes + (dirty + blocks) * SV_RAW_UNIT_BYTES <= sv_capacity_bytes(s);
+}
+
+/* Waits until the open batch takes one more block; the lock is held, and given up meanwhile. */
+static int wait_for_slot(struct sv_store *s)
+{
+	uint64_t stamp = s->stamp;
+	int r = s->log.flush_error;
+
+	if (r < 0)
+		return r;
+	if (!s->keeper_runs) {
+		pthread_mutex_unlock(&s->lock);
+		r = sv_seal(s, stamp, false);
+		pthread_mutex_lock(&s->lock);
+		return r;
+	}
+	s->waiting_writers++;
+	pthread_cond_signal(&s->wake);
+	pthread_cond_wait(&s->room, &s->lock);
+	s->waiting_writers--;
+	return s->seal_error;
+}
+
+/* Memory of the open batch for a block, new or there already. With the lock held. */
+static int block_in_batch(struct sv_store *s, uint64_t lba, uint8_t **ret_block, bool *ret_new)
+{
+	for (;;) {
+		struct sv_batch *b = &s->batch[s->open];
+		bool zero;
+		uint8_t *p = sv_batch_find(b, &s->arena, lba, &zero);
+		int r;
+
+		*ret_new = !p;
+		if (!p) {
+			if (!has_space(s, 1))
+				return -ENOSPC;
+			if (sv_batch_empty(b))
+				b->first_ms = sv_now_ms();
+			p = sv_batch_add(b, &s->arena, lba);
+		}
+		if (p) {
+			*ret_block = p;
+			return 0;
+		}
+		r = wait_for_slot(s);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* Part of a block: the rest of it comes from where a read would find it. */
+static int write_partial(struct sv_store *s, const uint8_t *src, uint64_t lba, size_t skip,
+			 size_t len)
+{
+	uint8_t block[SV_BLOCK_BYTES];
+	bool zero, fresh;
+	uint8_t *p;
+	int r = 0;
+
+	/* One at a time: two writers of one block's halves must both be seen. */
+	pthread_mutex_lock(&s->partial);
+	pthread_mutex_lock(&s->lock);
+	p = sv_batch_find(&s->batch[s->open], &s->arena, lba, &zero);
+	if (!p) {
+		uint64_t stamp = s->stamp;
+
+		pthread_mutex_unlock(&s->lock);
+		do {
+			stamp = __atomic_load_n(&s->stamp, __ATOMIC_ACQUIRE);
+			r = sv_read_blocks(s, block, lba, 1);
+			pthread_mutex_lock(&s->lock);
+			if (r < 0 || stamp == s->stamp)
+				break;
+			pthread_mutex_unlock(&s->lock); /* somebody wrote: perhaps this block */
+		} while (r == 0);
+		if (r == 0)
+			r = block_in_batch(s, lba, &p, &fresh);
+		if (r == 0 && fresh)
+			memcpy(p, block, SV_BLOCK_BYTES);
+	}
+	if (r == 0) {
+		memcpy(p + skip, src, len);
+		s->stamp++;
+	}
+	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&s->partial);
+	return r;
+}
+
+static int write_whole(struct sv_store *s, const uint8_t *src, uint64_t lba, size_t blocks)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&s->lock);
+	for (size_t i = 0; r == 0 && i < blocks; i++) {
+		uint8_t *p;
+		bool fresh;
+
+		r = block_in_batch(s, lba + i, &p, &fresh);
+		if (r < 0)
+			break;
+		memcpy(p, src + i * SV_BLOCK_BYTES, SV_BLOCK_BYTES);
+		if (!fresh)
+			s->ledger.coalesced_bytes += SV_BLOCK_BYTES;
+		s->stamp++;
+	}
+	if (s->keeper_runs && s->arena.slots - s->arena.free_slots >= s->seal_slots)
+		pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+int sv_store_write(struct sv_store *s, const void *buf, size_t len, uint64_t off)
+{
+	const uint8_t *src = buf;
+	size_t done = 0;
+	int r = check_range(s, len, off);
+
+	if (r == 0 && s->opts.read_only)
+		r = -EROFS;
+	while (r == 0 && done < len) {
+		uint64_t lba = (off + done) / SV_BLOCK_BYTES;
+		size_t skip = (off + done) % SV_BLOCK_BYTES;
+		size_t n = sv_min64(len - done, SV_BLOCK_BYTES - skip);
+
+		if (skip || n < SV_BLOCK_BYTES) {
+			r = write_partial(s, src + done, lba, skip, n);
+		} else {
+			n = sv_align_down(len - done, SV_BLOCK_BYTES);
+			r = write_whole(s, src + done, lba, n / SV_BLOCK_BYTES);
+		}
+		done += n;
+	}
+	if (r == 0)
+		__atomic_fetch_add(&s->ledger.guest_written_bytes, len, __ATOMIC_RELAXED);
+	return r;
+}
+
+int sv_store_flush(struct sv_store *s)
+{
+	uint64_t stamp;
+
+	if (s->opts.read_only)
+		return 0;
+	pthread_mutex_lock(&s->lock);
+	stamp = s->stamp;
+	pthread_mutex_unlock(&s->lock);
+	return sv_seal(s, stamp, true);
+}
+
+static const uint8_t zeros[SV_BLOCK_BYTES];
+
+static int discard_whole(struct sv_store *s, uint64_t lba, uint64_t end)
+{
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	for (;;) {
+		struct sv_batch *b = &s->batch[s->open];
+
+		if (sv_batch_empty(b))
+			b->first_ms = sv_now_ms();
+		r = sv_batch_discard(b, &s->arena, lba, end);
+		if (r != -ENOBUFS)
+			break;
+		r = wait_for_slot(s);
+		if (r < 0)
+			break;
+	}
+	if (r == 0)
+		s->stamp++;
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+int sv_store_discard(struct sv_store *s, uint64_t len, uint64_t off)
+{
+	uint64_t end = off + len, lba, stop;
+	int r = check_range(s, len, off);
+
+	if (r == 0 && s->opts.read_only)
+		r = -EROFS;
+	if (r < 0 || len == 0)
+		return r;
+	lba = (off + SV_BLOCK_BYTES - 1) / SV_BLOCK_BYTES;
+	stop = end == s->size_bytes ? s->blocks : end / SV_BLOCK_BYTES;
+	if (off % SV_BLOCK_BYTES) {
+		uint64_t n = sv_min64(len, lba * SV_BLOCK_BYTES - off);
+
+		r = sv_store_write(s, zeros, n, off);
+	}
+	if (r == 0 && lba < stop)
+		r = discard_whole(s, lba, stop);
+	if (r == 0 && stop >= lba && end > stop * SV_BLOCK_BYTES)
+		r = sv_store_write(s, zeros, end - stop * SV_BLOCK_BYTES, stop * SV_BLOCK_BYTES);
+	if (r == 0)
+		__atomic_fetch_add(&s->ledger.guest_discarded_bytes, len, __ATOMIC_RELAXED);
+	return r;
+}
+
+/* Whether a block holds data (in memory or on the device); if not, the next that may. */
+static int probe_block(struct sv_store *s, uint64_t lba, bool *ret_data, uint64_t *ret_next,
+		       struct sv_need *need)
+{
+	uint64_t entry;
+	bool zero = false;
+	int r;
+
+	*ret_next = lba + 1;
+	*ret_data = true;
+	if (sv_batch_find(&s->batch[s->open], &s->arena, lba, &zero))
+		return 0;
+	if (!zero && s->sealing && sv_batch_find(&s->batch[!s->open], &s->arena, lba, &zero))
+		return 0;
+	*ret_data = false;
+	if (zero)
+		return 0;
+	r = sv_map_get(&s->map, lba, &entry, need);
+	if (r < 0)
+		return r;
+	*ret_data = entry != 0;
+	if (!entry && sv_batch_empty(&s->batch[s->open]) && !s->sealing) {
+		r = sv_map_next(&s->map, lba, ret_next, need);
+		*ret_next = sv_max64(*ret_next, lba + 1);
+	}
+	return r;
+}
+
+int sv_store_seek(struct sv_store *s, enum sv_seek what, uint64_t off, uint64_t *ret_off)
+{
+	uint64_t lba = off / SV_BLOCK_BYTES, next;
+	struct sv_need need;
+	bool data;
+
+	if (off >= s->size_bytes)
+		return -ENXIO;
+	while (lba < s->blocks) {
+		int r;
+
+		pthread_mutex_lock(&s->lock);
+		r = probe_block(s, lba, &data, &next, &need);
+		pthread_mutex_unlock(&s->lock);
+		if (r == -EAGAIN && (r = sv_fault(s, &need)) == 0)
+			continue;
+		if (r < 0)
+			return r;
+		if (data == (what == SV_SEEK_DATA))
+			break;
+		lba = next;
+	}
+	if (lba >= s->blocks) {
+		if (what == SV_SEEK_DATA)
+			return -ENXIO;
+		*ret_off = s->size_bytes;
+		return 0;
+	}
+	*ret_off = sv_max64(off, lba * SV_BLOCK_BYTES);
+	return 0;
+}
+
+/* ---- the keeper ---- */
+
+static bool batch_due(const struct sv_store *s)
+{
+	const struct sv_batch *b = &s->batch[s->open];
+
+	return !sv_batch_empty(b) &&
+	       (s->waiting_writers || s->arena.slots - s->arena.free_slots >= s->seal_slots ||
+		sv_now_ms() - b->first_ms >= s->opts.batch_age_ms);
+}
+
+static uint64_t ready_segments(struct sv_store *s)
+{
+	uint64_t ready = 0;
+
+	for (uint64_t i = 2; i < s->segs.count; i++)
+		ready += s->segs.v[i].role == SV_SEG_IDLE && !s->segs.v[i].usage.generation &&
+			 s->segs.v[i].usage.flags & SV_SEG_CONVERTED;
+	return ready;
+}
+
+/* Work for quiet moments; false when there is none. */
+static bool idle_work(struct sv_store *s)
+{
+	bool done = false;
+
+	if (!s->geo.first_write_costs || s->log.flush_error)
+		return false;
+	pthread_mutex_lock(&s->cleaning);
+	if (ready_segments(s) < READY_BYTES / s->anchor.segment_bytes)
+		(void)(sv_convert_one(s, &done) == 0 && (done || sv_grow_ahead(s)));
+	pthread_mutex_unlock(&s->cleaning);
+	return done;
+}
+
+static void *keeper(void *arg)
+{
+	struct sv_store *s = arg;
+	uint64_t quiet_since = sv_now_ms(), seen = 0;
+
+	pthread_mutex_lock(&s->lock);
+	while (!s->stopping) {
+		struct timespec t;
+		bool due = batch_due(s), did = false;
+		uint64_t stamp = s->stamp;
+
+		if (stamp != seen)
+			quiet_since = sv_now_ms();
+		seen = stamp;
+		pthread_mutex_unlock(&s->lock);
+		if (due) {
+			int r = sv_seal(s, stamp, false);
+
+			pthread_mutex_lock(&s->lock);
+			s->seal_error = r;
+			if (r < 0)
+				pthread_cond_broadcast(&s->room);
+			pthread_mutex_unlock(&s->lock);
+		}
+		did = sv_keep_room(s);
+		if (!due && !did && sv_now_ms() - quiet_since > IDLE_MS)
+			did = idle_work(s);
+		pthread_mutex_lock(&s->lock);
+		if (s->stopping || did || (batch_due(s) && !s->seal_error))
+			continue;
+		clock_gettime(CLOCK_REALTIME, &t);
+		t.tv_nsec += KEEPER_MS * 1000000L;
+		t.tv_sec += t.tv_nsec / 1000000000L;
+		t.tv_nsec %= 1000000000L;
+		pthread_cond_timedwait(&s->wake, &s->lock, &t);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return NULL;
+}
+
+/* ---- open and close ---- */
+
+static void defaults(struct sv_store *s, const struct sv_open_options *opts)
+{
+	struct sv_open_options *o = &s->opts;
+
+	if (opts)
+		*o = *opts;
+	if (!o->map_ram_bytes)
+		o->map_ram_bytes = DEFAULT_MAP_RAM_BYTES;
+	if (!o->batch_bytes)
+		o->batch_bytes = DEFAULT_BATCH_BYTES;
+	o->batch_bytes = sv_min64(o->batch_bytes, s->geo.max_bytes / 32);
+	o->batch_bytes = sv_max64(o->batch_bytes, LEAST_BATCH_BYTES);
+	/* Every block of a batch may dirty a leaf of its own. */
+	o->map_ram_bytes = sv_max64(o->map_ram_bytes, (o->batch_bytes / SV_BLOCK_BYTES * 3 + 2048) *
+							      sizeof(struct sv_page));
+	if (!o->batch_age_ms)
+		o->batch_age_ms = DEFAULT_AGE_MS;
+	if (!o->unit_bytes)
+		o->unit_bytes = DEFAULT_UNIT_BYTES;
+	o->unit_bytes =
+		(uint32_t)sv_align_up(sv_min64(o->unit_bytes, SV_UNIT_MAX_BYTES), SV_GRAIN_BYTES);
+	s->unit_blocks = 4;
+	/* A quarter is sealed while the rest fills. */
+	s->seal_slots = (uint32_t)(o->batch_bytes / SV_BLOCK_BYTES / 4);
+}
+
+static int init_memory(struct sv_store *s)
+{
+	uint32_t slots = (uint32_t)(s->opts.batch_bytes / SV_BLOCK_BYTES);
+	int r = sv_arena_init(&s->arena, slots);
+
+	for (unsigned i = 0; r == 0 && i < 2; i++)
+		r = sv_batch_init(&s->batch[i], slots);
+	if (r == 0)
+		r = sv_reads_init(s);
+	return r;
+}
+
+/* What depends on the geometry that the anchors tell. */
+static int init_stage(struct sv_store *s)
+{
+	uint32_t slots = s->arena.slots;
+
+	s->stage_bytes = (uint32_t)sv_min64(
+		STAGE_BYTES / s->anchor.page_bytes * s->anchor.page_bytes, s->anchor.segment_bytes);
+	if (posix_memalign((void **)&s->stage, 4096, s->stage_bytes))
+		return -ENOMEM;
+	if (posix_memalign((void **)&s->apart_stage, 4096, s->stage_bytes))
+		return -ENOMEM;
+	s->order = malloc(slots * 4 * sizeof(uint32_t));
+	return s->order ? 0 : -ENOMEM;
+}
+
+static void init_locks(struct sv_store *s)
+{
+	pthread_mutex_init(&s->cleaning, NULL);
+	pthread_mutex_init(&s->commit, NULL);
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->partial, NULL);
+	pthread_cond_init(&s->room, NULL);
+	pthread_cond_init(&s->wake, NULL);
+}
+
+/* Everything but the device. */
+static void free_store(struct sv_store *s)
+{
+	sv_reads_free(s);
+	sv_map_free(&s->map);
+	sv_segs_free(&s->segs);
+	sv_arena_free(&s->arena);
+	sv_batch_free(&s->batch[0]);
+	sv_batch_free(&s->batch[1]);
+	free(s->stage);
+	free(s->apart_stage);
+	free(s->order);
+	pthread_mutex_destroy(&s->cleaning);
+	pthread_mutex_destroy(&s->commit);
+	pthread_mutex_destroy(&s->lock);
+	pthread_mutex_destroy(&s->partial);
+	pthread_cond_destroy(&s->room);
+	pthread_cond_destroy(&s->wake);
+	free(s);
+}
+
+static int open_for_writing(struct sv_store *s)
+{
+	int r = sv_begin_epoch(s);
+
+	if (r == -ENOSPC)
+		sv_why("there is no free segment to begin a session in");
+	if (r == 0 && !s->opts.manual) {
+		r = -pthread_create(&s->keeper, NULL, keeper, s);
+		s->keeper_runs = r == 0;
+	}
+	return r;
+}
+
+int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
+		  struct sv_store **ret_store)
+{
+	struct sv_store *s = calloc(1, sizeof(*s));
+	int r;
+
+	why[0] = '\0';
+	if (!s)
+		return -ENOMEM;
+	s->dev = dev;
+	init_locks(s);
+	r = sv_dev_geometry(dev, &s->geo);
+	if (r == 0) {
+		defaults(s, opts);
+		r = init_memory(s);
+	}
+	if (r == 0)
+		r = sv_recover(s);
+	if (r == 0)
+		r = init_stage(s);
+	if (r == 0 && s->opts.read_only)
+		s->state = SV_READ_ONLY;
+	else if (r == 0)
+		r = open_for_writing(s);
+	if (r < 0) {
+		free_store(s);
+		return r;
+	}
+	s->ledger_at_open = s->ledger;
+	*ret_store = s;
+	return 0;
+}
+
+void sv_store_recovery(const struct sv_store *s, struct sv_recovery *ret_recovery)
+{
+	*ret_recovery = s->recovery;
+}
+
+static void stop_keeper(struct sv_store *s)
+{
+	if (!s->keeper_runs)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->stopping = true;
+	pthread_cond_broadcast(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(s->keeper, NULL);
+	s->keeper_runs = false;
+}
+
+static int write_close_record(struct sv_store *s)
+{
+	struct sv_record rec = {.type = SV_REC_SESSION, .session.since_s = sv_now_s()};
+	struct sv_part part;
+	int r = sv_part_begin(s, &part, SV_REC_SESSION_BYTES, 0);
+
+	if (r < 0)
+		return r;
+	memcpy(rec.session.host, s->anchor.host, SV_HOST_BYTES);
+	sv_part_record(&part, &rec);
+	r = sv_part_append(s, &part, SV_BATCH_CLOSE);
+	return r < 0 ? r : sv_log_flush(s);
+}
+
+int sv_store_close(struct sv_store *s)
+{
+	int r = 0;
+
+	stop_keeper(s);
+	if (!s->opts.read_only) {
+		r = sv_store_flush(s);
+		if (r == 0)
+			r = sv_store_checkpoint(s);
+		pthread_mutex_lock(&s->cleaning);
+		if (r == 0 && sv_anchor_due(s))
+			r = sv_write_anchors(s);
+		pthread_mutex_unlock(&s->cleaning);
+		if (r == 0)
+			r = write_close_record(s);
+	}
+	sv_store_abandon(s);
+	return r;
+}
+
+void sv_store_abandon(struct sv_store *s)
+{
+	struct sv_dev *dev;
+
+	if (!s)
+		return;
+	stop_keeper(s);
+	dev = s->dev;
+	free_store(s);
+	sv_dev_close(dev);
+}
+
+int sv_store_checkpoint(struct sv_store *s)
+{
+	int r;
+
+	if (s->opts.read_only)
+		return -EROFS;
+	r = sv_make_room(s);
+	pthread_mutex_lock(&s->commit);
+	if (r == 0)
+		r = sv_checkpoint_locked(s);
+	pthread_mutex_unlock(&s->commit);
+	return r;
+}
+
+int sv_store_clean(struct sv_store *s, unsigned segments, unsigned *ret_cleaned)
+{
+	uint64_t before = s->ledger.segments_cleaned;
+	bool progress = true;
+	int r = 0;
+
+	if (s->opts.read_only)
+		return -EROFS;
+	pthread_mutex_lock(&s->cleaning);
+	while (r == 0 && progress && s->ledger.segments_cleaned - before < segments)
+		r = sv_clean_pass(s, &progress);
+	pthread_mutex_unlock(&s->cleaning);
+	*ret_cleaned = (unsigned)(s->ledger.segments_cleaned - before);
+	return r;
+}

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* store_impl.h: a store in memory, and the functions between the files that make it up. */
+#ifndef STORAGE_STORE_IMPL_H
+#define STORAGE_STORE_IMPL_H
+
+#include <pthread.h>
+
+#include "batch.h"
+#include "format.h"
+#include "map.h"
+#include "segs.h"
+#include "stickvm/store.h"
+#include "unit.h"
+
+/*
+ * Locks, in the order in which they are taken:
+ *   partial   one write of part of a block at a time
+ *   cleaning  one cleaner, one growth, one anchor at a time
+ *   commit    one appender to the chain at a time; also held for a whole checkpoint
+ *   lock      the state in memory; never held across device I/O or compression
+ *   cache     the unit cache
+ */
+
+/* The chain's end. Changed with `commit` held; read under `lock`. */
+struct sv_log {
+	uint32_t segment;
+	uint32_t next;	 /* L2 */
+	uint64_t offset; /* L1; segment_bytes when nothing more fits */
+	uint64_t generation;
+	uint64_t seq; /* of the last batch appended */
+	uint8_t hash[SV_HASH_BYTES];
+	uint64_t epoch;
+	uint64_t flushed_seq; /* F */
+	uint64_t generation_seed, generations;
+	uint64_t unflushed_bytes;
+	uint32_t last_bytes; /* of the batch appended last */
+	int flush_error;     /* sticky: what the device lost cannot be known */
+	struct sv_link opening;
+	uint8_t before_opening[SV_HASH_BYTES];
+};
+
+/* A root that recovery could start from; a pair of anchors that names one. */
+struct sv_mark {
+	struct sv_link root;
+	uint64_t log_bytes; /* when it was written */
+};
+#define SV_MARKS 64u
+struct sv_marks {
+	struct sv_mark v[SV_MARKS];
+	uint32_t count; /* oldest first */
+};
+
+/* A part of a batch being built in the staging buffer, header first. */
+struct sv_part {
+	uint8_t *buf;
+	uint32_t limit; /* of the total */
+	uint32_t payload_offset;
+	uint32_t payload_bytes;
+	uint32_t records;
+	struct sv_cur rec;
+	uint64_t digest;
+	uint64_t base; /* device address */
+	uint32_t segment;
+	uint64_t generation;
+	uint64_t user_bytes; /* of the payload: guest data (the rest is metadata) */
+};
+
+/* Scratch memory for a read: borrowed for its length. */
+struct sv_scratch {
+	uint8_t *io;	 /* SV_SCRATCH_BYTES, aligned for direct I/O */
+	uint8_t *blocks; /* one expanded unit */
+	struct sv_scratch *next;
+};
+#define SV_READ_MAX_BLOCKS 256u
+#define SV_SCRATCH_BYTES (SV_READ_MAX_BLOCKS * SV_RAW_UNIT_BYTES + 3 * 4096u + SV_UNIT_MAX_BYTES)
+#define SV_SCRATCHES 16u
+
+/* A few expanded units, so that a unit is not read and expanded once a block. */
+#define SV_CACHED_UNITS 64u
+struct sv_cached {
+	uint64_t place, generation, tick;
+	uint32_t blocks;
+	uint8_t *data;
+};
+
+struct sv_store {
+	struct sv_dev *dev;
+	struct sv_geometry geo;
+	struct sv_open_options opts;
+	struct sv_anchor anchor; /* identity and parameters; as last written */
+	uint64_t size_bytes, blocks;
+
+	pthread_mutex_t partial; /* writes of less than a block: see write_partial */
+	pthread_mutex_t cleaning, commit, lock;
+	pthread_cond_t room; /* writers wait here for the open batch to drain */
+	pthread_cond_t wake; /* of the keeper */
+	pthread_t keeper;
+	bool keeper_runs, stopping;
+
+	struct sv_map map;
+	struct sv_segs segs;
+	struct sv_arena arena;
+	struct sv_batch batch[2];
+	unsigned open; /* index of the open batch; the other is being sealed, or empty */
+	bool sealing;
+	bool recovering;
+	uint64_t stamp;		/* counts acknowledged writes and discards */
+	uint64_t sealed_stamp;	/* all up to it are in the chain */
+	uint64_t flushed_stamp; /* all up to it are durable */
+	uint32_t waiting_writers;
+	uint32_t seal_slots; /* the keeper seals when so many are taken */
+	int seal_error;	     /* of the keeper's last seal, for writers that wait */
+
+	struct sv_log log;
+	struct sv_marks roots, anchors;
+	uint64_t root_log_bytes; /* log position of the newest root */
+	uint64_t grow_failed_at; /* capacity is what there is */
+	uint8_t *stage;		 /* one part; guarded by commit */
+	uint32_t stage_bytes;
+	uint32_t *order; /* sorted nodes of the batch being sealed; guarded by commit */
+	uint32_t order_count, order_done;
+	uint32_t ranges_done;
+	unsigned incompressible; /* units in a row */
+	unsigned unit_blocks;	 /* how many compressed well last time */
+
+	uint32_t apart_segment; /* survivors; guarded by cleaning */
+	uint64_t apart_offset, apart_generation;
+	uint8_t *apart_stage; /* like stage; guarded by cleaning */
+
+	struct sv_scratch *scratch;
+	pthread_mutex_t scratch_lock;
+	pthread_cond_t scratch_free;
+	struct sv_scratch scratches[SV_SCRATCHES];
+	pthread_mutex_t cache_lock;
+	struct sv_cached cached[SV_CACHED_UNITS];
+	uint64_t cache_tick;
+
+	enum sv_state state;
+	struct sv_ledger ledger, ledger_at_open;
+	struct sv_recovery recovery;
+};
+
+/* ---- log.c: the head of the chain ---- */
+/* The segment's part of an address, and back. */
+static inline uint64_t sv_place(const struct sv_store *s, uint32_t segment, uint64_t offset)
+{
+	return (uint64_t)segment * s->anchor.segment_bytes + offset;
+}
+/* Makes the calls of the device and counts them. */
+int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place);
+int sv_log_flush(struct sv_store *s);
+/* Starts a part at the head, rolling to the next segment where `want_bytes` (records, payload)
+ * does not fit and is no more than a sixteenth of a segment, or where nothing fits. */
+int sv_part_begin(struct sv_store *s, struct sv_part *part, uint32_t record_bytes,
+		  uint64_t want_bytes);
+/* The same at a given place, with a given staging buffer. */
+void sv_part_at(struct sv_store *s, struct sv_part *part, uint8_t *stage, uint32_t record_bytes,
+		uint32_t segment, uint64_t offset, uint64_t generation);
+/* Room for one more record and stored unit. */
+bool sv_part_fits(const struct sv_part *part, uint32_t record_bytes, uint32_t stored_bytes);
+void sv_part_record(struct sv_part *part, const struct sv_record *rec);
+/* Where the next unit's bytes go; sv_part_unit closes it and returns its device address. */
+uint8_t *sv_part_space(const struct sv_part *part);
+uint64_t sv_part_unit(struct sv_store *s, struct sv_part *part, struct sv_unit *unit,
+		      uint64_t subject, uint32_t *ret_stored);
+/* Writes it; advances the chain. */
+int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags);
+/* The bytes of a part apart from the chain, described by the same header. */
+int sv_part_append_apart(struct sv_store *s, struct sv_part *part);
+uint64_t sv_new_generation(struct sv_store *s);
+void sv_log_link(const struct sv_store *s, struct sv_link *ret_link, uint32_t total_bytes);
+
+/* ---- apply.c: what a record does to the map ---- */
+int sv_apply_part(struct sv_store *s, const struct sv_head *head, const uint8_t *buf);
+int sv_fault(struct sv_store *s, const struct sv_need *need);
+
+/* ---- commit.c: sealing ---- */
+/* Seals everything acknowledged up to `stamp`, and flushes the device where asked. */
+int sv_seal(struct sv_store *s, uint64_t stamp, bool flush);
+
+/* ---- room.c: growth, the gate, reserves ---- */
+uint64_t sv_reserve_segments(const struct sv_store *s);
+uint64_t sv_capacity_bytes(const struct sv_store *s);
+/* Frees segments until one more group fits: call without locks. -ENOSPC. */
+int sv_make_room(struct sv_store *s);
+/* One step of idle work; false when there is none. */
+bool sv_keep_room(struct sv_store *s);
+/* Writes zeros once over a segment that was never written (place.h: first_write_costs). */
+int sv_convert_one(struct sv_store *s, bool *ret_done);
+/* Asks the device for more segments ahead of need. With cleaning held. */
+bool sv_grow_ahead(struct sv_store *s);
+
+/* ---- checkpoint.c ---- */
+int sv_checkpoint_locked(struct sv_store *s); /* with commit held */
+int sv_write_anchors(struct sv_store *s);     /* with cleaning held, not commit */
+bool sv_anchor_due(struct sv_store *s);
+void sv_marks_add(struct sv_marks *marks, const struct sv_link *root, uint64_t log_bytes);
+void sv_update_gate(struct sv_store *s); /* with lock held */
+
+/* ---- clean.c ---- */
+int sv_clean_pass(struct sv_store *s, bool *ret_progress); /* with cleaning held */
+
+/* ---- walk.c: the chain as it lies on the device ---- */
+struct sv_walked {
+	uint64_t seq, flushed_seq, epoch, generation, log_bytes;
+	uint32_t segment, offset, total_bytes, next_segment, flags;
+	uint8_t hash[SV_HASH_BYTES];
+	uint8_t *raw; /* the header with its records */
+	uint32_t raw_bytes;
+};
+struct sv_walk {
+	struct sv_walked *v;
+	size_t count, capacity;
+	uint8_t *buf; /* one segment, aligned */
+	uint64_t bytes_read;
+	uint64_t lost_flushed;
+};
+/* Follows the chain from the anchor's root as far as headers verify. */
+int sv_walk_chain(struct sv_store *s, struct sv_walk *walk);
+/* Verifies payloads where the stick may have lied; cuts the walk at the first bad one. Returns
+ * the index of the first batch with a move whose target is bad (count if none) in *ret_bad. */
+int sv_walk_verify(struct sv_store *s, struct sv_walk *walk, size_t *ret_bad);
+void sv_walk_free(struct sv_store *s, struct sv_walk *walk);
+/* The header of the batch at a place, verified by itself; -EBADMSG. Its raw bytes are in
+ * walk->buf. */
+int sv_walk_head(struct sv_store *s, struct sv_walk *walk, uint32_t segment, uint32_t offset,
+		 struct sv_head *ret_head);
+int sv_walk_read(struct sv_store *s, struct sv_walk *walk, uint64_t place, uint32_t len_bytes,
+		 uint8_t **ret_data);
+
+/* ---- recover.c ---- */
+int sv_recover(struct sv_store *s);
+int sv_begin_epoch(struct sv_store *s);
+
+/* ---- read.c ---- */
+int sv_read_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned blocks);
+int sv_reads_init(struct sv_store *s);
+void sv_reads_free(struct sv_store *s);
+struct sv_scratch *sv_scratch_get(struct sv_store *s);
+void sv_scratch_put(struct sv_store *s, struct sv_scratch *scratch);
+/* Reads [place, place + len) into scratch->io; *ret_data is where it starts in there. */
+int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, uint32_t len_bytes,
+		uint8_t **ret_data);
+
+/* ---- store.c ---- */
+void sv_why(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+uint64_t sv_now_ms(void);
+uint64_t sv_now_s(void);
+
+#endif

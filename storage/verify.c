@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * verify.c: does what is in memory and on the device agree? Commit is held throughout, so that
+ * the map stands still; guests can read and fill the open batch meanwhile.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "store_impl.h"
+
+struct check {
+	struct sv_store *s;
+	bool deep;
+	sv_check_report *report;
+	void *ctx;
+	void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
+	uint64_t *live; /* a count for each segment, to be compared */
+	uint64_t mapped, done_blocks;
+	struct sv_finding bad; /* a run of bad blocks that may go on; len 0: none */
+};
+
+static void tell(struct check *c, const char *what, uint64_t off, uint64_t len, uint64_t place)
+{
+	struct sv_finding f = {
+		.what = what, .off_bytes = off, .len_bytes = len, .place_bytes = place};
+
+	c->report(c->ctx, &f);
+}
+
+static void tell_bad(struct check *c)
+{
+	if (c->bad.len_bytes)
+		c->report(c->ctx, &c->bad);
+	c->bad.len_bytes = 0;
+}
+
+/* One more bad block: it makes the run longer or begins one. */
+static void bad_block(struct check *c, uint64_t lba, uint64_t place)
+{
+	uint64_t off = lba * SV_BLOCK_BYTES;
+	uint64_t len = sv_min64(SV_BLOCK_BYTES, c->s->size_bytes - off);
+
+	if (c->bad.len_bytes && c->bad.off_bytes + c->bad.len_bytes == off) {
+		c->bad.len_bytes += len;
+		return;
+	}
+	tell_bad(c);
+	c->bad = (struct sv_finding){.what = "data does not verify",
+				     .off_bytes = off,
+				     .len_bytes = len,
+				     .place_bytes = place};
+}
+
+static int read_leaf(struct check *c, uint64_t first, const uint64_t *entries)
+{
+	uint8_t buf[SV_PAGE_ENTRIES * SV_BLOCK_BYTES];
+	unsigned blocks = (unsigned)sv_min64(SV_PAGE_ENTRIES, c->s->blocks - first);
+	int r = sv_read_blocks(c->s, buf, first, blocks);
+
+	for (unsigned i = 0; r == -EIO && i < blocks; i++) {
+		int one = entries[i] ? sv_read_blocks(c->s, buf, first + i, 1) : 0;
+
+		if (one == -EIO)
+			bad_block(c, first + i, sv_entry_place(entries[i]));
+		else if (one < 0)
+			return one;
+	}
+	return r == -EIO ? 0 : r;
+}
+
+static bool add_live(struct check *c, uint64_t entry)
+{
+	uint64_t segment = sv_entry_place(entry) / c->s->anchor.segment_bytes;
+
+	if (segment < 2 || segment >= c->s->segs.count)
+		return false;
+	c->live[segment] += sv_entry_stored(entry);
+	return true;
+}
+
+static int check_leaf(struct check *c, uint64_t index, const uint64_t *entries)
+{
+	uint64_t first = index * SV_PAGE_ENTRIES;
+
+	for (unsigned i = 0; i < SV_PAGE_ENTRIES; i++) {
+		bool counted = false;
+
+		if (!entries[i])
+			continue;
+		c->mapped++;
+		for (unsigned k = 0; k < i; k++)
+			counted |= sv_entry_same_unit(entries[k], entries[i]);
+		if (!counted && !add_live(c, entries[i]))
+			tell(c, "the map points outside the log", (first + i) * SV_BLOCK_BYTES,
+			     SV_BLOCK_BYTES, sv_entry_place(entries[i]));
+	}
+	if (c->progress)
+		c->progress(c->ctx, c->mapped * SV_BLOCK_BYTES, c->s->map.mapped * SV_BLOCK_BYTES);
+	return c->deep ? read_leaf(c, first, entries) : 0;
+}
+
+/* A copy of a page, with where it lies; all zero where the tree has none. */
+static int copy_page(struct check *c, unsigned level, uint64_t index, struct sv_page *ret)
+{
+	struct sv_page *page;
+	struct sv_need need;
+	int r;
+
+	do {
+		pthread_mutex_lock(&c->s->lock);
+		r = sv_map_page(&c->s->map, level, index, false, &page, &need);
+		if (r == 0)
+			*ret = page ? *page : (struct sv_page){0};
+		pthread_mutex_unlock(&c->s->lock);
+		if (r == -EAGAIN && (r = sv_fault(c->s, &need)) == 0)
+			r = -EAGAIN;
+	} while (r == -EAGAIN);
+	return r;
+}
+
+static int check_page(struct check *c, unsigned level, uint64_t index)
+{
+	uint64_t span = SV_BLOCK_BYTES * SV_PAGE_ENTRIES;
+	struct sv_page page;
+	int r = copy_page(c, level, index, &page);
+
+	for (unsigned l = 0; l < level; l++)
+		span *= SV_PAGE_ENTRIES;
+	if (r == -EIO) {
+		tell(c, "a page of the map does not verify", index * span,
+		     sv_min64(span, c->s->size_bytes - index * span), UINT64_MAX);
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	if (page.where && !add_live(c, page.where))
+		tell(c, "a page of the map lies outside the log", index * span, span, UINT64_MAX);
+	if (level == 0)
+		return check_leaf(c, index, page.e);
+	for (unsigned i = 0; r == 0 && i < SV_PAGE_ENTRIES; i++)
+		if (page.e[i])
+			r = check_page(c, level - 1, index * SV_PAGE_ENTRIES + i);
+	return r;
+}
+
+static void compare(struct check *c)
+{
+	const struct sv_segs *segs = &c->s->segs;
+
+	for (uint64_t i = 2; i < segs->count; i++)
+		if (c->live[i] != segs->v[i].usage.live_bytes)
+			tell(c, "a segment's live bytes are counted wrong", 0, 0,
+			     i * c->s->anchor.segment_bytes);
+	if (c->mapped != c->s->map.mapped)
+		tell(c, "the count of mapped blocks is wrong", 0, 0, UINT64_MAX);
+}
+
+int sv_store_check(struct sv_store *s, bool deep, sv_check_report *report, void *ctx,
+		   void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes))
+{
+	struct check c = {.s = s, .deep = deep, .report = report, .ctx = ctx, .progress = progress};
+	int r;
+
+	c.live = calloc(s->segs.limit, sizeof(*c.live));
+	if (!c.live)
+		return -ENOMEM;
+	pthread_mutex_lock(&s->commit);
+	r = check_page(&c, sv_map_top_level(&s->map), 0);
+	tell_bad(&c);
+	if (r == 0)
+		compare(&c);
+	pthread_mutex_unlock(&s->commit);
+	free(c.live);
+	return r;
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * walk.c: the chain as it lies on the device, from the anchor's root to its end.
+ *
+ * W1  A batch is the successor of another if and only if its header verifies and carries that
+ *     one's hash and the next sequence number. It lies behind it, or at the start of the segment
+ *     that it names.
+ * W2  A read that fails is an error, never the end of the log.
+ * W3  Payload is verified for every batch that is not known to be flushed, and for the newest
+ *     lie_window bytes; what is older is trusted to be there, and checked when it is read.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "digest.h"
+#include "store_impl.h"
+
+int sv_walk_read(struct sv_store *s, struct sv_walk *w, uint64_t place, uint32_t len_bytes,
+		 uint8_t **ret_data)
+{
+	uint64_t from = sv_align_down(place, s->geo.sector_bytes);
+	uint64_t to = sv_align_up(place + len_bytes, s->geo.sector_bytes);
+	int r;
+
+	if (to - from > s->anchor.segment_bytes || to > s->geo.size_bytes)
+		return -EBADMSG;
+	r = sv_dev_read(s->dev, w->buf, to - from, from);
+	if (r < 0)
+		return r;
+	w->bytes_read += to - from;
+	*ret_data = w->buf + (place - from);
+	return 0;
+}
+
+int sv_walk_head(struct sv_store *s, struct sv_walk *w, uint32_t segment, uint32_t offset,
+		 struct sv_head *ret_head)
+{
+	uint32_t room = s->anchor.segment_bytes - offset;
+	uint32_t len = (uint32_t)sv_min64(room, sv_max64(4096, s->geo.sector_bytes));
+	struct sv_head head;
+	uint8_t *data;
+	int r;
+
+	if (segment < 2 || offset >= s->anchor.segment_bytes)
+		return -EBADMSG;
+	r = sv_walk_read(s, w, sv_place(s, segment, offset), len, &data);
+	if (r == 0)
+		r = sv_head_peek(data, len, &head);
+	if (r < 0)
+		return r;
+	if (head.head_bytes > room || head.total_bytes > room)
+		return -EBADMSG;
+	if (head.head_bytes > len) {
+		len = head.head_bytes;
+		r = sv_walk_read(s, w, sv_place(s, segment, offset), len, &data);
+		if (r < 0)
+			return r;
+	}
+	r = sv_head_decode(data, len, &head);
+	if (r < 0 || head.segment != segment || head.offset != offset ||
+	    head.total_bytes % s->anchor.page_bytes ||
+	    memcmp(head.store_id, s->anchor.store_id, SV_STORE_ID_BYTES) != 0)
+		return -EBADMSG;
+	*ret_head = head;
+	return 0;
+}
+
+static int keep(struct sv_walk *w, const struct sv_head *h)
+{
+	struct sv_walked *v = &w->v[w->count];
+
+	if (w->count == w->capacity) {
+		size_t more = w->capacity ? w->capacity * 2 : 256;
+
+		v = realloc(w->v, more * sizeof(*v));
+		if (!v)
+			return -ENOMEM;
+		w->v = v;
+		w->capacity = more;
+		v = &w->v[w->count];
+	}
+	*v = (struct sv_walked){.seq = h->seq,
+				.flushed_seq = h->flushed_seq,
+				.epoch = h->epoch,
+				.generation = h->generation,
+				.log_bytes = h->log_bytes,
+				.segment = h->segment,
+				.offset = h->offset,
+				.total_bytes = h->total_bytes,
+				.next_segment = h->next_segment,
+				.flags = h->flags,
+				.raw_bytes = h->head_bytes};
+	memcpy(v->hash, h->hash, SV_HASH_BYTES);
+	v->raw = malloc(h->head_bytes);
+	if (!v->raw)
+		return -ENOMEM;
+	memcpy(v->raw, w->buf, h->head_bytes); /* headers start on a page, hence at buf */
+	w->count++;
+	return 0;
+}
+
+/* The batch at a place if it is the successor of the last one walked (W1): 1, 0 or an errno. */
+static int try_successor(struct sv_store *s, struct sv_walk *w, uint32_t segment, uint64_t offset)
+{
+	const struct sv_walked *last = &w->v[w->count - 1];
+	struct sv_head h;
+	int r;
+
+	if (segment >= s->geo.size_bytes / s->anchor.segment_bytes ||
+	    offset + SV_HEAD_FIXED_BYTES > s->anchor.segment_bytes)
+		return 0;
+	r = sv_walk_head(s, w, segment, (uint32_t)offset, &h);
+	if (r == -EBADMSG)
+		return 0;
+	if (r < 0)
+		return r; /* W2 */
+	if (h.flags & SV_BATCH_APART || h.seq != last->seq + 1 || h.epoch < last->epoch ||
+	    memcmp(h.prev_hash, last->hash, SV_HASH_BYTES) != 0)
+		return 0;
+	r = keep(w, &h);
+	return r < 0 ? r : 1;
+}
+
+static int successor(struct sv_store *s, struct sv_walk *w)
+{
+	const struct sv_walked last = w->v[w->count - 1];
+	int r = 0;
+
+	/* The anchor knows the branch that an epoch took, where an orphan may lie on the other. */
+	if (memcmp(last.hash, s->anchor.before_opening, SV_HASH_BYTES) == 0)
+		r = try_successor(s, w, s->anchor.opening.segment, s->anchor.opening.offset);
+	if (r == 0)
+		r = try_successor(s, w, last.segment, (uint64_t)last.offset + last.total_bytes);
+	if (r == 0)
+		r = try_successor(s, w, last.next_segment, 0);
+	return r;
+}
+
+/* Looks behind the end for a header that was appended later: what it says was flushed. */
+static int find_orphan(struct sv_store *s, struct sv_walk *w, uint32_t segment, uint64_t offset,
+		       uint64_t *ret_flushed, uint64_t *ret_log_bytes)
+{
+	const struct sv_walked *last = &w->v[w->count - 1];
+	uint32_t chunk = s->anchor.segment_bytes;
+	struct sv_head h;
+	uint8_t *data;
+
+	if (segment >= s->geo.size_bytes / s->anchor.segment_bytes)
+		return 0;
+	for (; offset < s->anchor.segment_bytes; offset += chunk) {
+		uint32_t len = (uint32_t)sv_min64(chunk, s->anchor.segment_bytes - offset);
+		int r = sv_walk_read(s, w, sv_place(s, segment, offset), len, &data);
+
+		if (r < 0)
+			return r;
+		for (uint32_t at = 0; at < len; at += s->anchor.page_bytes) {
+			if (sv_head_decode(data + at, len - at, &h) < 0 || h.seq <= last->seq ||
+			    h.epoch != last->epoch || h.flags & SV_BATCH_APART ||
+			    memcmp(h.store_id, s->anchor.store_id, SV_STORE_ID_BYTES) != 0)
+				continue;
+			if (h.flushed_seq > *ret_flushed) {
+				*ret_flushed = h.flushed_seq;
+				*ret_log_bytes = h.log_bytes;
+			}
+		}
+	}
+	return 0;
+}
+
+static int check_end(struct sv_store *s, struct sv_walk *w)
+{
+	const struct sv_walked *last = &w->v[w->count - 1];
+	uint64_t flushed = 0, log_bytes = 0;
+	int r;
+
+	if (last->flags & SV_BATCH_CLOSE)
+		return 0;
+	r = find_orphan(s, w, last->segment, (uint64_t)last->offset + last->total_bytes, &flushed,
+			&log_bytes);
+	if (r == 0)
+		r = find_orphan(s, w, last->next_segment, 0, &flushed, &log_bytes);
+	if (r < 0)
+		return r;
+	if (flushed <= last->seq)
+		return 0;
+	w->lost_flushed = flushed - last->seq;
+	if (log_bytes > last->log_bytes + last->total_bytes + s->anchor.lie_window_bytes) {
+		sv_why("%llu batches that had been made durable are missing, more than this "
+		       "stick was trusted to lose",
+		       (unsigned long long)w->lost_flushed);
+		return -EUCLEAN;
+	}
+	return 0;
+}
+
+int sv_walk_chain(struct sv_store *s, struct sv_walk *w)
+{
+	const struct sv_link *root = &s->anchor.root;
+	struct sv_head h;
+	int r;
+
+	*w = (struct sv_walk){0};
+	w->buf = mmap(NULL, s->anchor.segment_bytes, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (w->buf == MAP_FAILED) {
+		w->buf = NULL;
+		return -ENOMEM;
+	}
+	r = sv_walk_head(s, w, root->segment, root->offset, &h);
+	if (r == 0 && (h.seq != root->seq || memcmp(h.hash, root->hash, SV_HASH_BYTES) != 0 ||
+		       !(h.flags & SV_BATCH_ROOT)))
+		r = -EBADMSG;
+	if (r == 0)
+		r = keep(w, &h);
+	if (r < 0)
+		return r;
+	do
+		r = successor(s, w);
+	while (r > 0);
+	return r < 0 ? r : check_end(s, w);
+}
+
+/* Whether every unit in the payload of a batch verifies. */
+static bool payload_good(struct sv_store *s, const struct sv_head *h, const uint8_t *raw,
+			 const uint8_t *payload)
+{
+	struct sv_cur c = sv_cur_over((uint8_t *)raw + SV_HEAD_FIXED_BYTES,
+				      h->head_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
+	uint64_t digest = 0;
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < h->records; i++) {
+		struct sv_binding bind = {.store_id = s->anchor.store_id,
+					  .generation = h->generation};
+		struct sv_record rec;
+		struct sv_unit unit;
+
+		if (sv_record_get(&c, &rec) < 0)
+			return false;
+		if (rec.type != SV_REC_DATA && rec.type != SV_REC_PAGE)
+			continue;
+		bind.place = sv_place(s, h->segment, h->offset) + h->payload_offset + at;
+		bind.subject = rec.type == SV_REC_DATA
+				       ? rec.lba
+				       : sv_page_subject(rec.tree, rec.level, rec.lba);
+		if (rec.stored_bytes > h->payload_bytes - at ||
+		    sv_unit_verify(&bind, payload + at, rec.stored_bytes, &unit) < 0)
+			return false;
+		digest = sv_hash64(&unit.check, sizeof(unit.check), digest);
+		at += rec.stored_bytes;
+	}
+	return at == h->payload_bytes && digest == h->payload_digest;
+}
+
+/* Verifies what a batch's moves point to; one that is bad gets an old place that never matches. */
+static int check_moves(struct sv_store *s, struct sv_walk *w, struct sv_walked *v,
+		       const struct sv_head *h, bool *ret_bad)
+{
+	struct sv_cur c = sv_cur_over(v->raw + SV_HEAD_FIXED_BYTES,
+				      h->head_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
+	uint64_t generation[16] = {0};
+	uint32_t segment[16] = {0};
+	unsigned known = 0;
+
+	*ret_bad = false;
+	for (uint32_t i = 0; i < h->records; i++) {
+		struct sv_cur before = c;
+		struct sv_record rec;
+		struct sv_unit unit;
+		uint8_t *data;
+		int r;
+
+		if (sv_record_get(&c, &rec) < 0)
+			return -EBADMSG;
+		if (rec.type == SV_REC_SEGMENT && known < 16) {
+			segment[known] = rec.segment;
+			generation[known++] = rec.generation;
+		}
+		if (rec.type != SV_REC_MOVE)
+			continue;
+		struct sv_binding bind = {.store_id = s->anchor.store_id,
+					  .place = rec.new_place,
+					  .subject = rec.lba - rec.new_index};
+		for (unsigned k = 0; k < known; k++)
+			if (segment[k] == rec.new_place / s->anchor.segment_bytes)
+				bind.generation = generation[k];
+		r = sv_walk_read(s, w, rec.new_place, rec.stored_bytes, &data);
+		if (r < 0 && r != -EBADMSG)
+			return r;
+		if (r < 0 || sv_unit_verify(&bind, data, rec.stored_bytes, &unit) < 0 ||
+		    unit.check != rec.check) {
+			*ret_bad = true;
+			rec.old_place = 0;
+			sv_record_put(&before, &rec);
+		}
+	}
+	return 0;
+}
+
+static int check_batch(struct sv_store *s, struct sv_walk *w, struct sv_walked *v, bool *ret_good,
+		       bool *ret_bad_moves)
+{
+	struct sv_head h;
+	uint8_t *data;
+	int r = sv_head_decode(v->raw, v->raw_bytes, &h);
+
+	*ret_good = true;
+	if (r == 0 && h.payload_bytes) {
+		r = sv_walk_read(s, w, sv_place(s, v->segment, v->offset) + h.payload_offset,
+				 h.payload_bytes, &data);
+		if (r == 0)
+			*ret_good = payload_good(s, &h, v->raw, data);
+	}
+	return r < 0 ? r : check_moves(s, w, v, &h, ret_bad_moves);
+}
+
+/* Drops batches from `count` on, and those before it that belong to a group cut in two (C2). */
+static int cut(struct sv_walk *w, size_t count)
+{
+	while (count && w->v[count - 1].flags & SV_BATCH_MORE)
+		count--;
+	while (w->count > count)
+		free(w->v[--w->count].raw);
+	return count ? 0 : -EBADMSG;
+}
+
+int sv_walk_verify(struct sv_store *s, struct sv_walk *w, size_t *ret_bad)
+{
+	const struct sv_walked *last = &w->v[w->count - 1];
+	uint64_t end = last->log_bytes + last->total_bytes;
+	bool clean = last->flags & SV_BATCH_CLOSE;
+	uint64_t flushed = clean ? last->seq : last->flushed_seq;
+
+	*ret_bad = SIZE_MAX;
+	for (size_t i = 1; i < w->count; i++) {
+		struct sv_walked *v = &w->v[i];
+		bool good, bad_moves;
+		int r;
+
+		if (v->seq <= flushed && v->log_bytes + s->anchor.lie_window_bytes < end)
+			continue;
+		r = check_batch(s, w, v, &good, &bad_moves);
+		if (r < 0)
+			return r;
+		if (!good && clean)
+			continue; /* rot, not a lie: its blocks give EIO when they are read */
+		if (!good) {
+			if (v->seq <= flushed)
+				w->lost_flushed += flushed - v->seq + 1;
+			return cut(w, i);
+		}
+		if (bad_moves && *ret_bad == SIZE_MAX)
+			*ret_bad = i;
+	}
+	return cut(w, w->count);
+}
+
+void sv_walk_free(struct sv_store *s, struct sv_walk *w)
+{
+	for (size_t i = 0; i < w->count; i++)
+		free(w->v[i].raw);
+	free(w->v);
+	if (w->buf)
+		munmap(w->buf, s->anchor.segment_bytes);
+	*w = (struct sv_walk){0};
+}
