@@ -17,12 +17,30 @@
 #include "digest.h"
 #include "store_impl.h"
 
+#define RATE_BYTES (512u << 10) /* shorter writes say more of commands than of the rate */
+#define LEAST_DIRTY_BYTES (2u << 20)
+
+/* How fast long writes go, smoothed; it bounds what may wait in memory (two seconds of it). */
+static void note_rate(struct sv_store *s, uint32_t len_bytes, uint64_t took_ms)
+{
+	uint64_t now = len_bytes / sv_max64(took_ms, 1);
+	uint64_t slots;
+
+	if (len_bytes < RATE_BYTES || s->opts.manual)
+		return;
+	s->rate = s->rate ? (7 * s->rate + now) / 8 : now;
+	slots = sv_max64(2000 * s->rate, LEAST_DIRTY_BYTES) / SV_BLOCK_BYTES;
+	s->limit_slots = (uint32_t)sv_min64(slots, s->arena.slots);
+}
+
 int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place)
 {
+	uint64_t start_ms = sv_now_ms();
 	int r = sv_dev_write(s->dev, buf, len_bytes, place);
 
 	pthread_mutex_lock(&s->lock);
 	if (r == 0) {
+		note_rate(s, len_bytes, sv_now_ms() - start_ms);
 		s->ledger.stick_written_bytes += len_bytes;
 		s->log.unflushed_bytes += len_bytes;
 	} else if (r == -ENODEV) {

@@ -84,6 +84,7 @@ static bool grow(struct sv_store *s)
 		sv_segs_set_count(&s->segs, count);
 	else if (r == -ENOSPC)
 		s->segs.limit = s->segs.count; /* somebody else took the place */
+	s->space_bytes = sv_capacity_bytes(s);
 	pthread_mutex_unlock(&s->lock);
 	return r == 0;
 }

@@ -108,7 +108,9 @@ struct sv_store {
 	uint64_t sealed_stamp;	/* all up to it are in the chain */
 	uint64_t flushed_stamp; /* all up to it are durable */
 	uint32_t waiting_writers;
-	uint32_t seal_slots; /* the keeper seals when so many are taken */
+	uint32_t limit_slots; /* no more are taken than the stick writes in two seconds */
+	uint64_t rate;	      /* bytes a millisecond that long writes reach; 0: unknown */
+	uint64_t space_bytes; /* what live and dirty bytes may come to: sv_capacity_bytes */
 	int seal_error;	     /* of the keeper's last seal, for writers that wait */
 
 	struct sv_log log;
