@@ -81,8 +81,10 @@ static bool is_ours(pid_t pid, uid_t *ret_uid)
 static int watch(pid_t pid, uid_t *ret_uid)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd ended = {.fd = fd, .events = POLLIN};
 
-	if (fd >= 0 && !is_ours(pid, ret_uid)) {
+	/* One that ended and was not reaped yet still has a name. */
+	if (fd >= 0 && (!is_ours(pid, ret_uid) || poll(&ended, 1, 0) != 0)) {
 		close(fd);
 		return -1;
 	}
