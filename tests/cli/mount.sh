@@ -115,28 +115,4 @@ refused 1 'no disk of stickvm is mounted here' "$vm" umount "$mnt"
 refused 1 'no disk of stickvm is mounted here' "$vm" umount "$work/none"
 refused 1 'no such VM' "$vm" mount nobody "$mnt"
 
-# As an ordinary user, where fusermount3 is there.
-if command -v fusermount3 >/dev/null; then
-	user=$work/user
-	mkdir -p "$user/stick" "$user/mnt"
-	chmod 755 "$work"
-	chown -R nobody "$user"
-	at_end "umount -l $user/mnt"
-	as_nobody() {
-		setpriv --reuid=nobody --regid=nogroup --clear-groups env HOME="$user" \
-			STICKVM_STICK="$user/stick" "$@"
-	}
-	cp "$vm" "$work/stickvm-of-user"
-	chmod 755 "$work/stickvm-of-user"
-	works as_nobody "$work/stickvm-of-user" init "$user/stick"
-	works as_nobody "$work/stickvm-of-user" create u --size 64M
-	works as_nobody "$work/stickvm-of-user" mount u "$user/mnt"
-	as_nobody dd if="$work/data" of="$user/mnt/disk.raw" bs=1M conv=notrunc,fsync status=none ||
-		die "an ordinary user cannot write"
-	refused 5 'in use by another process' "$vm" --stick "$user/stick" mount u "$mnt"
-	works as_nobody "$work/stickvm-of-user" umount "$user/mnt"
-	works as_nobody "$work/stickvm-of-user" check u --deep
-else
-	die "fusermount3 is missing"
-fi
 echo "mount: ok"
