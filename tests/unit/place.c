@@ -586,8 +586,11 @@ static void a_file_serves_as_a_raw_device(void **state)
 	sv_dev_close(dev);
 	dev = open_ok(spot->path, true);
 	check_range(dev, MIB, 7 * MIB, 4);
+	assert_int_equal(sv_place_remove(spot->path), -EBUSY);
 	sv_dev_close(dev);
-	assert_int_equal(sv_place_remove(spot->path), -ENOTDIR);
+	assert_int_equal(sv_place_remove(spot->path), 0);
+	assert_int_equal(sv_place_remove(spot->path), -EMEDIUMTYPE);
+	assert_int_equal(sv_place_create(spot->path, &params), 0);
 	assert_int_equal(ftruncate(fd, (off_t)(5 * MIB)), 0);
 	assert_int_equal(sv_place_open(spot->path, true, &dev), -EBADMSG);
 	close(fd);
