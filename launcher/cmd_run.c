@@ -161,11 +161,14 @@ static json_t *argv_json(const struct argv *argv)
 	return words;
 }
 
-static int dry_run(const struct job *job)
+static int dry_run(struct job *job)
 {
 	struct err err;
 	int status = EXIT_DONE;
 
+	make_plan(job);
+	if (job->plan.qemu)
+		make_argv(job);
 	if (args_has(job->args, "json"))
 		status = ui_json(job->args, json_pack("{s:s, s:o, s:o, s:o}", "vm", job->vm.name,
 						      "decisions", plan_to_json(&job->plan),
@@ -258,8 +261,6 @@ static int open_store(const struct job *job, struct sv_store **ret_store, struct
 		.map_ram_bytes = job->plan.map_ram_bytes,
 	};
 
-	if (check_last_host(job, err) < 0)
-		return -1;
 	return vm_store_open(&job->stick, &job->vm, &opts, ret_store, err);
 }
 
@@ -363,8 +364,13 @@ static int start(struct job *job)
 	struct err err;
 	int status;
 
+	/* First what takes no time; the facts take a second or two where KVM is broken. */
+	if (check_last_host(job, &err) < 0)
+		return ui_fail(job->args, &err);
+	make_plan(job);
 	if (plan_check(&job->plan, &err) < 0 || check_files(job, &err) < 0)
 		return ui_fail(job->args, &err);
+	make_argv(job);
 	say_notes(job);
 	if (job->wishes.detach)
 		return run_detached_session(job, &err);
@@ -393,9 +399,6 @@ int cmd_run(const struct args *args)
 	    run_dir_name(job.vm.uuid, &job.dir, &err) < 0) {
 		status = ui_fail(args, &err);
 	} else {
-		make_plan(&job);
-		if (job.plan.qemu)
-			make_argv(&job);
 		status = args_has(args, "dry-run") ? dry_run(&job) : start(&job);
 	}
 	job_free(&job);

@@ -27,7 +27,7 @@
 
 #include "run_session.h"
 
-enum { CONSOLE_DRAIN_MS = 5000 };
+enum { CONSOLE_DRAIN_MS = 5000, DEATH_MS = 2000 };
 
 /* The places of poll(). */
 enum {
@@ -142,9 +142,8 @@ static void pump_qmp(struct session *s, short revents)
 		accept_qmp(s);
 	if (!s->qmp || qmp_pump(s->qmp, &err) == 0)
 		return;
-	/* Usual at the end; else the guest can still be ended by force. */
-	if (s->ending == ENDING_NOT && !s->shutdown_reason[0] && !run_qemu_ended(&s->qemu))
-		session_say(s, "%s", err.text);
+	/* Usual at the end: its death follows at once. */
+	s->due.lost_ms = session_now_ms() + DEATH_MS;
 	qmp_free(s->qmp);
 	s->qmp = NULL;
 }
@@ -178,7 +177,7 @@ static int wait_ms(const struct session *s)
 	int64_t wait;
 	int qmp_ms = s->qmp ? qmp_wait_ms(s->qmp) : -1;
 
-	next = min_ms(next, min_ms(s->due.retry_ms, s->due.calm_ms));
+	next = min_ms(next, min_ms(s->due.lost_ms, min_ms(s->due.retry_ms, s->due.calm_ms)));
 	wait = next == INT64_MAX ? -1 : next <= now ? 0 : min_ms(next - now, 3600000);
 	if (qmp_ms >= 0 && (wait < 0 || qmp_ms < wait))
 		wait = qmp_ms;
@@ -193,6 +192,13 @@ static void tick(struct session *s)
 	requests_tick(s);
 	if (now >= s->due.retry_ms)
 		events_retry(s);
+	if (now >= s->due.lost_ms) {
+		s->due.lost_ms = INT64_MAX;
+		session_say(s,
+			    "%s: QEMU's monitor does not answer any more; the guest can only be "
+			    "shut down from inside, or ended by force",
+			    s->req->vm->name);
+	}
 	if (now >= s->due.calm_ms) {
 		s->due.calm_ms = INT64_MAX;
 		s->io_error = false;
@@ -319,6 +325,7 @@ enum exit_status run_vm(const struct run_request *req, struct sv_store *store, s
 			      .force_ms = INT64_MAX,
 			      .kill_ms = INT64_MAX,
 			      .retry_ms = INT64_MAX,
+			      .lost_ms = INT64_MAX,
 			      .calm_ms = INT64_MAX};
 	if (start(s, store, err) == 0) {
 		loop(s);

@@ -28,6 +28,7 @@ struct due {
 	int64_t force_ms; /* give up waiting for the guest */
 	int64_t kill_ms;  /* give up waiting for QEMU */
 	int64_t retry_ms; /* let a VM that was stopped by an error try again */
+	int64_t lost_ms;  /* QEMU lives although its monitor ended */
 	int64_t calm_ms;  /* an error that did not come back is over */
 };
 

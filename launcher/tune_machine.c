@@ -103,9 +103,9 @@ static void why_not_kvm(const struct input *in, char *why, size_t why_bytes)
 		return;
 	case KVM_TOO_SLOW:
 		snprintf(why, why_bytes,
-			 "KVM is here but too slow: %" PRIu64 " loops/s in a test guest instead of "
-			 "some 1000000000",
-			 f->kvm_loops_per_s);
+			 "KVM is here but too slow: a test guest ran %" PRIu64
+			 " million loops/s instead of some 1000",
+			 f->kvm_loops_per_s / 1000000);
 		return;
 	case KVM_HANGS:
 		snprintf(why, why_bytes, "KVM is here but hangs: a test guest did not end in time");
@@ -127,8 +127,8 @@ void decide_accel(const struct input *in, struct plan *plan, struct decision *ro
 	plan->accel = pick_accel(in);
 	row_value(row, "%s", plan->accel == PLAN_KVM ? "kvm" : "tcg");
 	if (plan->accel == PLAN_KVM) {
-		row_reason(row, "KVM works: %" PRIu64 " loops/s in a test guest",
-			   in->facts->kvm_loops_per_s);
+		row_reason(row, "KVM works: a test guest ran %" PRIu64 " million loops/s",
+			   in->facts->kvm_loops_per_s / 1000000);
 	} else if (in->wishes->accel == WISH_TCG) {
 		row_reason(row, "asked for with --accel tcg");
 	} else {
@@ -136,7 +136,7 @@ void decide_accel(const struct input *in, struct plan *plan, struct decision *ro
 		if (in->wishes->accel == WISH_KVM)
 			row_refuse(row, EXIT_FAILED, "--accel kvm: %s; use --accel auto", why);
 		else
-			row_note(row, "%s: slower", why);
+			row_note(row, "%s; emulation is slower", why);
 	}
 }
 
