@@ -27,7 +27,7 @@
 /* Segments kept ready where the first write of one costs the host's file system metadata. */
 #define READY_LEAST_BYTES (32u << 20)
 #define READY_MOST_BYTES (256u << 20)
-#define IDLE_MS 300u
+#define QUIET_MS 500u
 
 static _Thread_local char why[160] = "";
 
@@ -398,6 +398,22 @@ static uint64_t ready_wanted(struct sv_store *s)
 	return wrote / s->anchor.segment_bytes;
 }
 
+/* Nothing waits to be written, and the guest did not write for a while. */
+static bool is_quiet(struct sv_store *s)
+{
+	uint64_t now_ms = sv_now_ms();
+	bool quiet;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->stamp != s->quiet_stamp || s->sealed_stamp != s->stamp || s->stopping) {
+		s->quiet_stamp = s->stamp;
+		s->quiet_ms = now_ms;
+	}
+	quiet = now_ms - s->quiet_ms >= QUIET_MS;
+	pthread_mutex_unlock(&s->lock);
+	return quiet;
+}
+
 /* Work for quiet moments; false when there is none. */
 static bool idle_work(struct sv_store *s)
 {
@@ -407,7 +423,7 @@ static bool idle_work(struct sv_store *s)
 		return false;
 	pthread_mutex_lock(&s->cleaning);
 	if (ready_segments(s) < ready_wanted(s))
-		(void)(sv_convert_one(s, &done) == 0 && (done || sv_grow_ahead(s)));
+		(void)(sv_convert_one(s, is_quiet, &done) == 0 && (done || sv_grow_ahead(s)));
 	pthread_mutex_unlock(&s->cleaning);
 	return done;
 }
@@ -415,7 +431,6 @@ static bool idle_work(struct sv_store *s)
 static void *keeper(void *arg)
 {
 	struct sv_store *s = arg;
-	uint64_t quiet_since = sv_now_ms(), seen = 0;
 
 	pthread_mutex_lock(&s->lock);
 	while (!s->stopping) {
@@ -423,9 +438,6 @@ static void *keeper(void *arg)
 		bool due = batch_due(s), did = false;
 		uint64_t stamp = s->stamp;
 
-		if (stamp != seen)
-			quiet_since = sv_now_ms();
-		seen = stamp;
 		pthread_mutex_unlock(&s->lock);
 		if (due) {
 			int r = sv_seal(s, stamp, false);
@@ -437,7 +449,7 @@ static void *keeper(void *arg)
 			pthread_mutex_unlock(&s->lock);
 		}
 		did = sv_keep_room(s);
-		if (!due && !did && sv_now_ms() - quiet_since > IDLE_MS)
+		if (!due && !did && is_quiet(s))
 			did = idle_work(s);
 		pthread_mutex_lock(&s->lock);
 		if (s->stopping || did || (batch_due(s) && !s->seal_error))
