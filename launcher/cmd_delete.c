@@ -63,13 +63,13 @@ static int remove_disk(const struct stick *stick, const struct vm *vm, struct er
 			"%s: the disk is in use; end that first ('stickvm stop', "
 			"'stickvm umount')",
 			vm->name);
-	else if (rc < 0 && rc != -ENOENT)
+	else if (rc < 0 && rc != -ENOENT && rc != -EMEDIUMTYPE && rc != -ENOTEMPTY)
 		err_set(err, file_status(rc), "%s: %s cannot be removed: %s; %s", vm->name,
 			path ? path : "disk", strerror(-rc), file_advice(rc));
 	else
-		rc = 0;
+		err->status = EXIT_DONE;
 	free(path);
-	return rc < 0 ? -1 : 0;
+	return err->status == EXIT_DONE ? 0 : -1;
 }
 
 /*

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -19,16 +20,22 @@
 
 extern char **environ;
 
-/* fusermount3 is the set-uid helper through which ordinary users mount. 0 or a negative errno;
- * a folder that is in use cannot be told from other failures but by looking again. */
+/* fusermount3 is the set-uid helper through which ordinary users mount; what it would say is for
+ * its own command line. 0 or a negative errno. */
 static int unmount_as_user(const char *dir)
 {
 	const char *const argv[] = {"fusermount3", "-u", "-q", "--", dir, NULL};
-	int status;
+	posix_spawn_file_actions_t quiet;
+	int status = 0;
 	pid_t pid;
-	/* The cast is the one that the function's old prototype demands; it changes nothing. */
-	int rc = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ);
+	int rc = posix_spawn_file_actions_init(&quiet);
 
+	if (rc != 0)
+		return -rc;
+	posix_spawn_file_actions_addopen(&quiet, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+	/* The cast is the one that the function's old prototype demands; it changes nothing. */
+	rc = posix_spawnp(&pid, argv[0], &quiet, NULL, (char *const *)argv, environ);
+	posix_spawn_file_actions_destroy(&quiet);
 	if (rc != 0)
 		return -rc;
 	while (waitpid(pid, &status, 0) < 0) {
@@ -38,12 +45,29 @@ static int unmount_as_user(const char *dir)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
 }
 
-static int unmount(const char *dir, struct err *err)
+/* A file that was closed a moment ago still counts as open until the kernel has told the server:
+ * so "in use" is believed only when it lasts. */
+static int unmount_patiently(const char *dir)
 {
-	int rc = umount2(dir, UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
+	const struct timespec pause = {.tv_nsec = 20000000};
+	int rc = -EBUSY;
 
-	if (rc == -EPERM)
-		rc = unmount_as_user(dir);
+	for (unsigned i = 0; i < 50 && rc == -EBUSY; i++) {
+		if (i > 0)
+			nanosleep(&pause, NULL);
+		rc = umount2(dir, UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
+		if (rc == -EPERM)
+			rc = unmount_as_user(dir);
+	}
+	return rc;
+}
+
+/* `uid`: who mounted it. */
+static int unmount(const char *dir, uid_t uid, struct err *err)
+{
+	bool may = geteuid() == 0 || geteuid() == uid;
+	int rc = may ? unmount_patiently(dir) : -EPERM;
+
 	if (rc == 0)
 		return 0;
 	if (rc == -EBUSY)
@@ -81,8 +105,10 @@ static bool is_ours(pid_t pid, uid_t *ret_uid)
 static int watch(pid_t pid, uid_t *ret_uid)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd ended = {.fd = fd, .events = POLLIN};
 
-	if (fd >= 0 && !is_ours(pid, ret_uid)) {
+	/* One that ended and was not reaped yet still has a name. */
+	if (fd >= 0 && (!is_ours(pid, ret_uid) || poll(&ended, 1, 0) != 0)) {
 		close(fd);
 		return -1;
 	}
@@ -102,7 +128,7 @@ static int end_mount(const char *dir, const struct mount_info *info, struct err 
 {
 	uid_t uid = geteuid();
 	int process = info->pid > 0 ? watch(info->pid, &uid) : -1;
-	int rc = unmount(dir, err);
+	int rc = unmount(dir, uid, err);
 
 	if (rc == 0 && process >= 0)
 		wait_for(process);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vm.h: a VM's settings: the machine that belongs to it, fixed at create and changed only by set. */
+/* vm.h: a VM's settings: its machine, fixed at create and changed only by set. */
 #ifndef LAUNCHER_VM_H
 #define LAUNCHER_VM_H
 

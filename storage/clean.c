@@ -415,7 +415,8 @@ static int write_survivors(struct sv_store *s, struct pass *p)
 	struct sv_part part = {.buf = NULL};
 	int r = 0;
 
-	qsort(p->v, p->count, sizeof(p->v[0]), by_lba);
+	if (p->count)
+		qsort(p->v, p->count, sizeof(p->v[0]), by_lba);
 	for (uint32_t i = 0; r == 0 && i < p->count; i++)
 		r = put_survivor(s, p, &part, &p->v[i]);
 	if (r == 0 && part.buf && part.records)

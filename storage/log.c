@@ -17,12 +17,31 @@
 #include "digest.h"
 #include "store_impl.h"
 
+#define RATE_BYTES (512u << 10) /* shorter writes say more of commands than of the rate */
+#define LEAST_DIRTY_BYTES (2u << 20)
+#define MANY_FLUSHES 8u
+
+/* How fast long writes go, smoothed; it bounds what may wait in memory (two seconds of it). */
+static void note_rate(struct sv_store *s, uint32_t len_bytes, uint64_t took_ms)
+{
+	uint64_t now = len_bytes / sv_max64(took_ms, 1);
+	uint64_t slots;
+
+	if (len_bytes < RATE_BYTES || s->opts.manual)
+		return;
+	s->rate = s->rate ? (7 * s->rate + now) / 8 : now;
+	slots = sv_max64(2000 * s->rate, LEAST_DIRTY_BYTES) / SV_BLOCK_BYTES;
+	s->limit_slots = (uint32_t)sv_min64(slots, s->arena.slots);
+}
+
 int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place)
 {
+	uint64_t start_ms = sv_now_ms();
 	int r = sv_dev_write(s->dev, buf, len_bytes, place);
 
 	pthread_mutex_lock(&s->lock);
 	if (r == 0) {
+		note_rate(s, len_bytes, sv_now_ms() - start_ms);
 		s->ledger.stick_written_bytes += len_bytes;
 		s->log.unflushed_bytes += len_bytes;
 	} else if (r == -ENODEV) {
@@ -41,6 +60,7 @@ int sv_log_flush(struct sv_store *s)
 	pthread_mutex_lock(&s->lock);
 	if (r == 0) {
 		s->log.unflushed_bytes = 0;
+		s->log.flushes_here++;
 		s->ledger.flushes++;
 	} else {
 		s->log.flush_error = r;
@@ -72,9 +92,14 @@ void sv_log_link(const struct sv_store *s, struct sv_link *ret_link, uint32_t to
 static int roll(struct sv_store *s)
 {
 	uint32_t next;
+	bool prepare;
 	int r;
 
 	pthread_mutex_lock(&s->lock);
+	/* Where flushes are many, each into a segment never written would cost the host's file
+	 * system a commit: then the next one is written over now, at a moment when the head's
+	 * erase unit is full and no other is open. */
+	prepare = s->geo.first_write_costs && s->log.flushes_here >= MANY_FLUSHES;
 	r = sv_segs_alloc(&s->segs, SV_SEG_NEXT, &next);
 	if (r == 0) {
 		s->ledger.padding_bytes += s->anchor.segment_bytes - s->log.offset;
@@ -83,10 +108,13 @@ static int roll(struct sv_store *s)
 		s->log.segment = s->log.next;
 		s->log.next = next;
 		s->log.offset = 0;
+		s->log.flushes_here = 0;
 		s->log.generation = sv_new_generation(s);
 		sv_segs_begin(&s->segs, s->log.segment, s->log.generation, s->log.seq + 1);
 	}
 	pthread_mutex_unlock(&s->lock);
+	if (r == 0 && prepare && sv_is_virgin(s, next))
+		r = sv_convert(s, next, NULL);
 	return r;
 }
 

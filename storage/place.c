@@ -179,11 +179,12 @@ static void find_medium(struct place *place, const struct stat *st)
 	if (!place->raw)
 		place_file_fs(place->dir_fd, &place->fs);
 	place_find_alignment(place);
-	if (!place->read_only && !place->block.write_back) {
+	if (place->read_only)
+		return;
+	if (place->fs.daemon && place->containers[0]->file.direct)
+		place->flush_fd = place_block_open_flush(&place->block);
+	if (!place->block.write_back)
 		place->sync_fd = place_block_open_sync(&place->block);
-		if (place->sync_fd < 0)
-			place->sync_fd = -1;
-	}
 }
 
 int sv_place_open(const char *path, bool read_only, struct sv_dev **ret_dev)

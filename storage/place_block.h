@@ -26,6 +26,13 @@ bool place_block_present(const struct place_block *block);
 bool place_block_written(const struct place_block *block, uint64_t *ret_bytes);
 
 /*
+ * A descriptor to sync the device itself in place of a file on it, where that is enough and
+ * cheaper: exFAT and NTFS served by a daemon, which holds nothing back but would write the
+ * file's time with every sync of the file. -EOPNOTSUPP: not such a device; -EACCES.
+ */
+int place_block_open_flush(const struct place_block *block);
+
+/*
  * A way to tell the medium itself to empty its cache where the block layer does not (USB sticks:
  * usb-storage assumes write-through): SYNCHRONIZE CACHE on the whole disk. Returns a descriptor,
  * or -EOPNOTSUPP where the medium does not take the command, or -EACCES without the right to it.

@@ -139,11 +139,9 @@ bool place_block_written(const struct place_block *block, uint64_t *ret_bytes)
 	return true;
 }
 
-/* The node of the whole disk: the kernel takes SCSI commands through a partition from root only. */
-static int open_disk(const struct place_block *block)
+static int open_node(const struct place_block *block, const char *uevent, int flags)
 {
 	char text[512], path[300], *name, *end;
-	const char *uevent = has(block, "partition") ? "../uevent" : "uevent";
 
 	if (!read_text(block, uevent, text, sizeof(text)))
 		return -ENODEV;
@@ -155,8 +153,25 @@ static int open_disk(const struct place_block *block)
 	if (end != NULL)
 		*end = '\0';
 	snprintf(path, sizeof(path), "/dev/%.255s", name);
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK);
 	return fd < 0 ? -errno : fd;
+}
+
+int place_block_open_flush(const struct place_block *block)
+{
+	char start[11] = {0};
+	int fd;
+
+	if (!block->visible)
+		return -EOPNOTSUPP;
+	fd = open_node(block, "uevent", O_RDONLY);
+	if (fd < 0)
+		return fd;
+	if (pread(fd, start, sizeof(start), 0) == (ssize_t)sizeof(start) &&
+	    (memcmp(start + 3, "EXFAT   ", 8) == 0 || memcmp(start + 3, "NTFS    ", 8) == 0))
+		return fd;
+	close(fd);
+	return -EOPNOTSUPP;
 }
 
 int place_block_open_sync(const struct place_block *block)
@@ -165,7 +180,8 @@ int place_block_open_sync(const struct place_block *block)
 
 	if (!block->visible)
 		return -EOPNOTSUPP;
-	fd = open_disk(block);
+	/* the whole disk: the kernel takes SCSI commands through a partition from root only */
+	fd = open_node(block, has(block, "partition") ? "../uevent" : "uevent", O_RDWR);
 	if (fd < 0)
 		return fd;
 	r = place_block_sync(fd);

@@ -257,7 +257,46 @@ static int remove_all(int dir_fd)
 	return r;
 }
 
-int sv_place_remove(const char *path)
+/* The headers of a raw place, damaged ones too, become zeros; what is not one stays. */
+static int wipe_header(struct place_container *container)
+{
+	struct place_header *there = malloc(sizeof(*there));
+	void *zeros = NULL;
+	bool whole[2];
+	int r;
+
+	if (there == NULL || posix_memalign(&zeros, 4096, PLACE_HEADER_AREA_BYTES) != 0) {
+		free(there);
+		return -ENOMEM;
+	}
+	memset(zeros, 0, PLACE_HEADER_AREA_BYTES);
+	r = place_container_read_header(container, there, &whole);
+	if (r == 0 || r == -EBADMSG || r == -EPROTONOSUPPORT)
+		r = place_file_write(&container->file, zeros, PLACE_HEADER_AREA_BYTES, 0);
+	if (r == 0 && fdatasync(container->file.fd) < 0)
+		r = -errno;
+	free(zeros);
+	free(there);
+	return r;
+}
+
+static int remove_raw(const char *path, const struct stat *st)
+{
+	struct place_container *container = place_container_new();
+	int r = container == NULL ? -ENOMEM : 0;
+
+	if (r == 0)
+		r = place_file_open(AT_FDCWD, path, O_RDWR | (S_ISBLK(st->st_mode) ? O_EXCL : 0),
+				    &container->file);
+	if (r == 0)
+		r = place_file_lock(&container->file, true);
+	if (r == 0)
+		r = wipe_header(container);
+	place_container_free(container);
+	return r;
+}
+
+static int remove_folder(const char *path)
 {
 	int dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r;
@@ -269,4 +308,15 @@ int sv_place_remove(const char *path)
 	if (r == 0 && rmdir(path) < 0)
 		r = -errno;
 	return r;
+}
+
+int sv_place_remove(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (S_ISBLK(st.st_mode) || S_ISREG(st.st_mode))
+		return remove_raw(path, &st);
+	return remove_folder(path);
 }

@@ -21,8 +21,12 @@
  *  P5  Once the medium is gone, every call says so.
  *
  * After a failed sync of the page cache, what was lost cannot be written again from there, though
- * the next sync would succeed: such a flush fails for good (flush_error). With direct I/O the
- * host holds nothing, and a flush may be tried again.
+ * the next sync would succeed: such a flush fails for good (flush_error). With direct I/O and no
+ * daemon in between the host holds nothing, and a flush may be tried again.
+ *
+ * exfat-fuse and ntfs-3g write data to the device at once, and the time of the last write with
+ * every fsync of the file: one write of metadata a flush. Where the device can be opened it is
+ * synced in the file's place (flush_fd); the time follows when the file is closed.
  */
 static struct place *place_of(struct sv_dev *dev)
 {
@@ -169,37 +173,50 @@ static struct place_container *nth_container(struct place *place, uint32_t index
 	return container;
 }
 
-static int sync_container(struct place *place, struct place_container *container)
+static bool cached_below(const struct place *place, const struct place_container *container)
 {
-	if (!atomic_exchange(&container->dirty, false))
+	return !container->file.direct || place->fs.daemon;
+}
+
+/* Syncs what was written to one container, or to all of them at once through the device. */
+static int sync_written(struct place *place, struct place_container *container)
+{
+	int fd = place->flush_fd >= 0 ? place->flush_fd : container->file.fd;
+
+	if (fdatasync(fd) == 0)
 		return 0;
-	if (fdatasync(container->file.fd) == 0)
-		return 1;
 	int r = -errno;
-	atomic_store(&container->dirty, true);
-	if (!container->file.direct)
+	if (cached_below(place, container))
 		place->flush_error = r;
 	return r;
 }
 
-static int flush_locked(struct place *place)
+static void mark_all(struct place *place)
 {
 	struct place_container *container;
-	bool any = false;
+
+	for (uint32_t i = 0; (container = nth_container(place, i)) != NULL; i++)
+		atomic_store(&container->dirty, true);
+}
+
+static int flush_locked(struct place *place)
+{
+	struct place_container *container, *written = NULL;
 	int r = place->flush_error;
 
 	for (uint32_t i = 0; r == 0 && (container = nth_container(place, i)) != NULL; i++) {
-		r = sync_container(place, container);
-		if (r > 0) {
-			any = true;
-			r = 0;
-		}
+		if (!atomic_exchange(&container->dirty, false))
+			continue;
+		written = container;
+		if (place->flush_fd < 0)
+			r = sync_written(place, container);
 	}
-	if (r == 0 && any && place->sync_fd >= 0)
+	if (r == 0 && written != NULL && place->flush_fd >= 0)
+		r = sync_written(place, written);
+	if (r == 0 && written != NULL && place->sync_fd >= 0)
 		r = place_block_sync(place->sync_fd);
-	if (r < 0 && any) /* what was synced so far has not reached the medium itself */
-		for (uint32_t i = 0; (container = nth_container(place, i)) != NULL; i++)
-			atomic_store(&container->dirty, true);
+	if (r < 0) /* P4; one mark too many costs a sync */
+		mark_all(place);
 	return r;
 }
 
@@ -320,6 +337,7 @@ struct place *place_new(void)
 		return NULL;
 	place->dev = (struct sv_dev){.ops = &place_ops, .kind = "folder"};
 	place->dir_fd = -1;
+	place->flush_fd = -1;
 	place->sync_fd = -1;
 	place->sector_bytes = 512;
 	pthread_rwlock_init(&place->map_lock, NULL);
@@ -336,6 +354,8 @@ void place_free(struct place *place)
 		place_container_free(place->containers[i - 1]);
 	if (place->sync_fd >= 0)
 		close(place->sync_fd);
+	if (place->flush_fd >= 0)
+		close(place->flush_fd);
 	if (place->dir_fd >= 0)
 		close(place->dir_fd);
 	pthread_mutex_destroy(&place->flush_lock);

@@ -213,6 +213,9 @@ void place_file_fs(int fd, struct place_fs *ret_fs)
 		case 0x7366746e: /* ntfs3, the kernel's own */
 			fs = (struct place_fs){.fallocate = true};
 			break;
+		case FUSE_SUPER_MAGIC:
+			fs = (struct place_fs){.daemon = true};
+			break;
 		default:
 			break;
 		}

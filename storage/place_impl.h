@@ -26,8 +26,9 @@ struct place_container {
 /* See place_dev.c for the locks and invariants. */
 struct place {
 	struct sv_dev dev;
-	int dir_fd;  /* -1 if raw */
-	int sync_fd; /* -1: the block layer's flush has to do */
+	int dir_fd;   /* -1 if raw */
+	int flush_fd; /* synced instead of the containers; -1: none */
+	int sync_fd;  /* -1: the block layer's flush has to do */
 	bool raw;
 	bool read_only;
 	bool linear; /* extents are unknown or too broken: segments are neighbours */

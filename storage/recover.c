@@ -11,6 +11,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -382,7 +383,7 @@ int sv_begin_epoch(struct sv_store *s)
 	if (getrandom(&s->log.generation_seed, sizeof(s->log.generation_seed), 0) < 0)
 		return -errno;
 	if (s->opts.host)
-		strncpy(rec.session.host, s->opts.host, SV_HOST_BYTES - 1);
+		snprintf(rec.session.host, SV_HOST_BYTES, "%s", s->opts.host);
 	choose_head(s);
 	memcpy(s->log.before_opening, s->log.hash, SV_HASH_BYTES);
 	s->log.epoch = sv_max64(s->log.epoch, s->anchor.epoch) + 1;

@@ -84,6 +84,7 @@ static bool grow(struct sv_store *s)
 		sv_segs_set_count(&s->segs, count);
 	else if (r == -ENOSPC)
 		s->segs.limit = s->segs.count; /* somebody else took the place */
+	s->space_bytes = sv_capacity_bytes(s);
 	pthread_mutex_unlock(&s->lock);
 	return r == 0;
 }
@@ -188,51 +189,62 @@ bool sv_keep_room(struct sv_store *s)
 	return did;
 }
 
-/* The first segment that was never written, below `count`; 0 if there is none. */
-static uint32_t find_virgin(struct sv_store *s)
+/* Zeros over a whole segment, so that later writes to it find it written (place.h). */
+int sv_convert(struct sv_store *s, uint32_t segment, bool (*go_on)(struct sv_store *s))
 {
-	uint32_t found = 0;
-
-	pthread_mutex_lock(&s->lock);
-	for (uint64_t i = FIXED_SEGMENTS; i < s->segs.count && !found; i++) {
-		const struct sv_seg *seg = &s->segs.v[i];
-
-		if (seg->role == SV_SEG_IDLE && !seg->usage.generation && !seg->usage.flags)
-			found = (uint32_t)i;
-	}
-	if (found)
-		sv_segs_set_role(&s->segs, found, SV_SEG_FIXED); /* nobody else takes it */
-	pthread_mutex_unlock(&s->lock);
-	return found;
-}
-
-int sv_convert_one(struct sv_store *s, bool *ret_done)
-{
-	uint32_t segment = find_virgin(s);
 	uint32_t chunk = (uint32_t)sv_min64(1u << 20, s->anchor.segment_bytes);
 	uint8_t *zeros = NULL;
 	int r = 0;
 
-	*ret_done = false;
-	if (!segment)
-		return 0;
 	if (posix_memalign((void **)&zeros, 4096, chunk))
-		r = -ENOMEM;
-	else
-		memset(zeros, 0, chunk);
-	for (uint64_t off = 0; r == 0 && off < s->anchor.segment_bytes; off += chunk)
-		r = sv_log_write(s, zeros, chunk, sv_place(s, segment, off));
+		return -ENOMEM;
+	memset(zeros, 0, chunk);
+	for (uint64_t off = 0; r == 0 && off < s->anchor.segment_bytes; off += chunk) {
+		if (go_on && !go_on(s))
+			r = -EINTR;
+		if (r == 0)
+			r = sv_log_write(s, zeros, chunk, sv_place(s, segment, off));
+		if (r == 0)
+			s->ledger.convert_bytes += chunk;
+	}
 	if (r == 0)
 		r = sv_dev_flush(s->dev);
 	free(zeros);
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&s->lock);
-	if (r == 0) {
-		s->ledger.convert_bytes += s->anchor.segment_bytes;
-		s->segs.v[segment].usage.flags |= SV_SEG_CONVERTED;
-		sv_segs_touch(&s->segs, segment);
-		*ret_done = true;
-	}
-	sv_segs_set_role(&s->segs, segment, SV_SEG_IDLE);
+	s->segs.v[segment].usage.flags |= SV_SEG_CONVERTED;
+	sv_segs_touch(&s->segs, segment);
 	pthread_mutex_unlock(&s->lock);
-	return r;
+	return 0;
+}
+
+bool sv_is_virgin(const struct sv_store *s, uint32_t segment)
+{
+	const struct sv_usage *u = &s->segs.v[segment].usage;
+
+	return !u->generation && !(u->flags & SV_SEG_CONVERTED);
+}
+
+int sv_convert_one(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *ret_done)
+{
+	uint32_t found = 0;
+	int r;
+
+	*ret_done = false;
+	pthread_mutex_lock(&s->lock);
+	for (uint64_t i = FIXED_SEGMENTS; i < s->segs.count && !found; i++)
+		if (s->segs.v[i].role == SV_SEG_IDLE && sv_is_virgin(s, (uint32_t)i))
+			found = (uint32_t)i;
+	if (found)
+		sv_segs_set_role(&s->segs, found, SV_SEG_FIXED); /* nobody else takes it */
+	pthread_mutex_unlock(&s->lock);
+	if (!found)
+		return 0;
+	r = sv_convert(s, found, go_on);
+	*ret_done = r == 0;
+	pthread_mutex_lock(&s->lock);
+	sv_segs_set_role(&s->segs, found, SV_SEG_IDLE);
+	pthread_mutex_unlock(&s->lock);
+	return r == -EINTR ? 0 : r;
 }

@@ -21,6 +21,7 @@
  *      none is named.
  */
 #define CHAIN_MAX 32
+#define BACKING_FILE "its backing file "
 
 struct chain {
 	const struct sv_source_options *opts;
@@ -39,7 +40,7 @@ static int chain_add(struct chain *chain, const struct source_file *file,
 					   "is its own backing file: the chain is a circle");
 	if (chain->count == CHAIN_MAX)
 		return source_fail(err, -ELOOP,
-				   "has a chain of more than %d images; flatten it first with "
+				   "ends a chain of more than %d images; flatten it first with "
 				   "qemu-img convert",
 				   CHAIN_MAX);
 	chain->seen[chain->count].dev = file->dev;
@@ -93,8 +94,11 @@ static int open_below(struct chain *chain, const char *path, const struct qcow_h
 	if (!below)
 		return source_fail(err, -ENOMEM, "needs more memory than there is");
 	int r = open_image(chain, below, format, ret_source, &why);
-	if (r < 0)
-		source_fail(err, r, "its backing file %s %s", below, why.text);
+	/* Of a long chain only the image that is to blame is named. */
+	if (r < 0 && strncmp(why.text, BACKING_FILE, strlen(BACKING_FILE)) == 0)
+		source_fail(err, r, "%s", why.text);
+	else if (r < 0)
+		source_fail(err, r, BACKING_FILE "%s %s", below, why.text);
 	free(below);
 	return r;
 }

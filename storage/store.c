@@ -25,8 +25,9 @@
 #define STAGE_BYTES (4u << 20)
 #define KEEPER_MS 100u
 /* Segments kept ready where the first write of one costs the host's file system metadata. */
-#define READY_BYTES (256u << 20)
-#define IDLE_MS 300u
+#define READY_LEAST_BYTES (32u << 20)
+#define READY_MOST_BYTES (256u << 20)
+#define QUIET_MS 500u
 
 static _Thread_local char why[160] = "";
 
@@ -98,7 +99,13 @@ static bool has_space(const struct sv_store *s, uint64_t blocks)
 {
 	uint64_t dirty = s->arena.slots - s->arena.free_slots;
 
-	return s->segs.live_bytes + (dirty + blocks) * SV_RAW_UNIT_BYTES <= sv_capacity_bytes(s);
+	return s->segs.live_bytes + (dirty + blocks) * SV_RAW_UNIT_BYTES <= s->space_bytes;
+}
+
+/* A quarter is sealed while the rest fills. */
+static uint32_t seal_slots(const struct sv_store *s)
+{
+	return s->limit_slots / 4;
 }
 
 /* Waits until the open batch takes one more block; the lock is held, and given up meanwhile. */
@@ -137,7 +144,8 @@ static int block_in_batch(struct sv_store *s, uint64_t lba, uint8_t **ret_block,
 				return -ENOSPC;
 			if (sv_batch_empty(b))
 				b->first_ms = sv_now_ms();
-			p = sv_batch_add(b, &s->arena, lba);
+			if (s->arena.slots - s->arena.free_slots < s->limit_slots)
+				p = sv_batch_add(b, &s->arena, lba);
 		}
 		if (p) {
 			*ret_block = p;
@@ -205,7 +213,7 @@ static int write_whole(struct sv_store *s, const uint8_t *src, uint64_t lba, siz
 			s->ledger.coalesced_bytes += SV_BLOCK_BYTES;
 		s->stamp++;
 	}
-	if (s->keeper_runs && s->arena.slots - s->arena.free_slots >= s->seal_slots)
+	if (s->keeper_runs && s->arena.slots - s->arena.free_slots >= seal_slots(s))
 		pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
 	return r;
@@ -366,7 +374,7 @@ static bool batch_due(const struct sv_store *s)
 	const struct sv_batch *b = &s->batch[s->open];
 
 	return !sv_batch_empty(b) &&
-	       (s->waiting_writers || s->arena.slots - s->arena.free_slots >= s->seal_slots ||
+	       (s->waiting_writers || s->arena.slots - s->arena.free_slots >= seal_slots(s) ||
 		sv_now_ms() - b->first_ms >= s->opts.batch_age_ms);
 }
 
@@ -380,6 +388,32 @@ static uint64_t ready_segments(struct sv_store *s)
 	return ready;
 }
 
+/* As many as this session may want soon, going by what it wrote so far. */
+static uint64_t ready_wanted(struct sv_store *s)
+{
+	uint64_t wrote = s->ledger.stick_written_bytes - s->ledger.convert_bytes -
+			 s->ledger_at_open.stick_written_bytes + s->ledger_at_open.convert_bytes;
+
+	wrote = sv_min64(sv_max64(wrote / 2, READY_LEAST_BYTES), READY_MOST_BYTES);
+	return wrote / s->anchor.segment_bytes;
+}
+
+/* Nothing waits to be written, and the guest did not write for a while. */
+static bool is_quiet(struct sv_store *s)
+{
+	uint64_t now_ms = sv_now_ms();
+	bool quiet;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->stamp != s->quiet_stamp || s->sealed_stamp != s->stamp || s->stopping) {
+		s->quiet_stamp = s->stamp;
+		s->quiet_ms = now_ms;
+	}
+	quiet = now_ms - s->quiet_ms >= QUIET_MS;
+	pthread_mutex_unlock(&s->lock);
+	return quiet;
+}
+
 /* Work for quiet moments; false when there is none. */
 static bool idle_work(struct sv_store *s)
 {
@@ -388,8 +422,8 @@ static bool idle_work(struct sv_store *s)
 	if (!s->geo.first_write_costs || s->log.flush_error)
 		return false;
 	pthread_mutex_lock(&s->cleaning);
-	if (ready_segments(s) < READY_BYTES / s->anchor.segment_bytes)
-		(void)(sv_convert_one(s, &done) == 0 && (done || sv_grow_ahead(s)));
+	if (ready_segments(s) < ready_wanted(s))
+		(void)(sv_convert_one(s, is_quiet, &done) == 0 && (done || sv_grow_ahead(s)));
 	pthread_mutex_unlock(&s->cleaning);
 	return done;
 }
@@ -397,7 +431,6 @@ static bool idle_work(struct sv_store *s)
 static void *keeper(void *arg)
 {
 	struct sv_store *s = arg;
-	uint64_t quiet_since = sv_now_ms(), seen = 0;
 
 	pthread_mutex_lock(&s->lock);
 	while (!s->stopping) {
@@ -405,9 +438,6 @@ static void *keeper(void *arg)
 		bool due = batch_due(s), did = false;
 		uint64_t stamp = s->stamp;
 
-		if (stamp != seen)
-			quiet_since = sv_now_ms();
-		seen = stamp;
 		pthread_mutex_unlock(&s->lock);
 		if (due) {
 			int r = sv_seal(s, stamp, false);
@@ -419,7 +449,7 @@ static void *keeper(void *arg)
 			pthread_mutex_unlock(&s->lock);
 		}
 		did = sv_keep_room(s);
-		if (!due && !did && sv_now_ms() - quiet_since > IDLE_MS)
+		if (!due && !did && is_quiet(s))
 			did = idle_work(s);
 		pthread_mutex_lock(&s->lock);
 		if (s->stopping || did || (batch_due(s) && !s->seal_error))
@@ -458,8 +488,6 @@ static void defaults(struct sv_store *s, const struct sv_open_options *opts)
 	o->unit_bytes =
 		(uint32_t)sv_align_up(sv_min64(o->unit_bytes, SV_UNIT_MAX_BYTES), SV_GRAIN_BYTES);
 	s->unit_blocks = 4;
-	/* A quarter is sealed while the rest fills. */
-	s->seal_slots = (uint32_t)(o->batch_bytes / SV_BLOCK_BYTES / 4);
 }
 
 static int init_memory(struct sv_store *s)
@@ -467,6 +495,7 @@ static int init_memory(struct sv_store *s)
 	uint32_t slots = (uint32_t)(s->opts.batch_bytes / SV_BLOCK_BYTES);
 	int r = sv_arena_init(&s->arena, slots);
 
+	s->limit_slots = slots;
 	for (unsigned i = 0; r == 0 && i < 2; i++)
 		r = sv_batch_init(&s->batch[i], slots);
 	if (r == 0)
@@ -522,7 +551,10 @@ static void free_store(struct sv_store *s)
 
 static int open_for_writing(struct sv_store *s)
 {
-	int r = sv_begin_epoch(s);
+	int r;
+
+	s->space_bytes = sv_capacity_bytes(s);
+	r = sv_begin_epoch(s);
 
 	if (r == -ENOSPC)
 		sv_why("there is no free segment to begin a session in");
@@ -553,6 +585,7 @@ int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
 		r = sv_recover(s);
 	if (r == 0)
 		r = init_stage(s);
+	s->ledger_at_open = s->ledger;
 	if (r == 0 && s->opts.read_only)
 		s->state = SV_READ_ONLY;
 	else if (r == 0)
@@ -561,7 +594,6 @@ int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
 		free_store(s);
 		return r;
 	}
-	s->ledger_at_open = s->ledger;
 	*ret_store = s;
 	return 0;
 }

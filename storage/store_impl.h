@@ -33,6 +33,7 @@ struct sv_log {
 	uint64_t flushed_seq; /* F */
 	uint64_t generation_seed, generations;
 	uint64_t unflushed_bytes;
+	uint32_t flushes_here; /* of the device, while this segment is the head */
 	uint32_t last_bytes; /* of the batch appended last */
 	int flush_error;     /* sticky: what the device lost cannot be known */
 	struct sv_link opening;
@@ -108,7 +109,10 @@ struct sv_store {
 	uint64_t sealed_stamp;	/* all up to it are in the chain */
 	uint64_t flushed_stamp; /* all up to it are durable */
 	uint32_t waiting_writers;
-	uint32_t seal_slots; /* the keeper seals when so many are taken */
+	uint64_t quiet_stamp, quiet_ms; /* of the keeper: since when nothing was written */
+	uint32_t limit_slots; /* no more are taken than the stick writes in two seconds */
+	uint64_t rate;	      /* bytes a millisecond that long writes reach; 0: unknown */
+	uint64_t space_bytes; /* what live and dirty bytes may come to: sv_capacity_bytes */
 	int seal_error;	     /* of the keeper's last seal, for writers that wait */
 
 	struct sv_log log;
@@ -185,8 +189,11 @@ uint64_t sv_capacity_bytes(const struct sv_store *s);
 int sv_make_room(struct sv_store *s);
 /* One step of idle work; false when there is none. */
 bool sv_keep_room(struct sv_store *s);
-/* Writes zeros once over a segment that was never written (place.h: first_write_costs). */
-int sv_convert_one(struct sv_store *s, bool *ret_done);
+/* Writes zeros once over a segment (place.h: first_write_costs); -EINTR when go_on says no. */
+int sv_convert(struct sv_store *s, uint32_t segment, bool (*go_on)(struct sv_store *s));
+/* The same for some segment that was never written. With cleaning held. */
+int sv_convert_one(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *ret_done);
+bool sv_is_virgin(const struct sv_store *s, uint32_t segment);
 /* Asks the device for more segments ahead of need. With cleaning held. */
 bool sv_grow_ahead(struct sv_store *s);
 

@@ -30,7 +30,7 @@ struct sv_fuse;
 
 /* Zeroed: the defaults. */
 struct sv_fuse_options {
-	bool read_only;   /* writes fail with EROFS */
+	bool read_only;	  /* writes fail with EROFS */
 	bool allow_root;  /* root too, where an ordinary user mounts (needs user_allow_other) */
 	unsigned threads; /* at most; 0: 16. They are made as needed; a request holds one */
 	const char *name; /* shown as the source by findmnt and df: "stickvm:NAME"; may be NULL */

@@ -32,7 +32,8 @@ int sv_place_create(const char *path, const struct sv_place_params *params);
  */
 int sv_place_open(const char *path, bool read_only, struct sv_dev **ret_dev);
 
-/* Removes every file of a folder place that is not in use (-EBUSY), and the folder. */
+/* Removes every file of a folder place that is not in use (-EBUSY), and the folder. Of a raw place
+ * the header, so that it can be laid out anew; -EMEDIUMTYPE where there is none to remove. */
 int sv_place_remove(const char *path);
 
 /* What the host's block layer counted since boot for the device that holds `path`; false where

@@ -89,7 +89,7 @@ mount "$loop" "$fs"
 # A recording holds what was written.
 ctl "record $dir/log"
 dd if=/dev/urandom of="$loop" bs=4k count=1 seek=60000 oflag=direct conv=fsync status=none
-ctl mark done
+ctl 'mark end'
 ctl record off
 [ "$(od -An -tx8 -N8 "$dir/log" | tr -d ' ')" = 006a736677736872 ] || die "no log"
 cmp -n 4096 <(dd if="$dir/log" bs=512 skip=2 status=none) \

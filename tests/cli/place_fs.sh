@@ -7,6 +7,7 @@ work=$(mktemp -d /tmp/stickvm-place.XXXXXX)
 loop=
 
 cleanup() {
+	trap - EXIT
 	mountpoint -q "$work/mnt" && umount "$work/mnt"
 	test -z "$loop" || losetup -d "$loop"
 	rm -rf "$work"
@@ -32,12 +33,22 @@ detach() {
 	loop=
 }
 
-mount_as() { # FS [OPTIONS]
+try_mount() { # FS [OPTIONS]
 	case $1 in
 	ext4) mount -t ext4 -o "${2:-rw}" "$loop" "$work/mnt" ;;
 	exfat) mount.exfat-fuse -o "${2:-rw}" "$loop" "$work/mnt" >/dev/null ;;
 	ntfs) ntfs-3g -o "${2:-rw}" "$loop" "$work/mnt" ;;
 	esac
+}
+
+# A FUSE daemon goes on for a moment after its file system was unmounted.
+mount_as() {
+	tries=50
+	until try_mount "$@" 2>"$work/mount.err"; do
+		tries=$((tries - 1))
+		test $tries -gt 0 || fail "mount $*: $(cat "$work/mount.err")"
+		sleep 0.1
+	done
 }
 
 make_fs() {
@@ -58,6 +69,11 @@ run() { # WHAT VARIABLE=VALUE...: one run of the unit test, its output shown whe
 	echo "place_fs: $what: $(grep -c '  OK ' "$work/out") tests passed"
 }
 
+steady() { # KIND: what each flush and each 5 s cost beside the payload
+	run "$1: steady" STICKVM_TEST_DIR="$work/mnt" STICKVM_TEST_RAW="$loop" STICKVM_TEST_STEADY="$1"
+	sed -n 's/^each/place_fs: '"$1"': each/p' "$work/out"
+}
+
 on_fs() { # FS
 	attach 400
 	make_fs "$1"
@@ -67,6 +83,7 @@ on_fs() { # FS
 	if [ "$1" = ext4 ]; then
 		run "$1: aligned" STICKVM_TEST_DIR="$work/mnt" STICKVM_TEST_IMAGE="$work/stick.img"
 	fi
+	steady "$1"
 	STICKVM_TEST_LEAVE="$work/mnt/disk" "$unit"
 	umount "$work/mnt"
 	mount_as "$1" ro
@@ -81,4 +98,7 @@ for fs in ext4 exfat ntfs; do
 done
 attach 100
 run "raw partition" STICKVM_TEST_RAW="$loop"
+detach
+attach 100
+steady raw
 detach

@@ -85,6 +85,7 @@ static const int limits[] = {1};
 void f(void) { my_exit(1); s->atoi(2); }
 END
 write launcher/cmd_a.c <<<'void f(void) { puts("x"); }'
+write storage/a_process.c <<<'void f(void) { _exit(127); }'
 write storage/dev_a.c <<<'int f(int fd) { return fsync(fd); }'
 "$SRC/tools/tidy" --root "$tree" >"$tree/out" || fail "a false alarm: $(cat "$tree/out")"
 

@@ -26,7 +26,7 @@ struct dev_crash {
 	struct dev_crash_cut cut;
 	struct dev_crash_report report;
 	struct prng rng; /* of discards */
-	uint64_t cycle, writes, flushes;
+	uint64_t cycle, writes, flushes, recorded;
 	bool dead, recording;
 	struct image start, walk;
 	size_t walk_first;
@@ -108,6 +108,7 @@ static int put(struct dev_crash *medium, enum crash_event event, const void *dat
 		return -ENODEV;
 	}
 	medium->writes++;
+	medium->recorded++;
 	crash_log_add(&medium->log, event, data, len_bytes, off_bytes);
 	crash_record_apply(&medium->log.records[medium->log.count - 1], &medium->current);
 	if (!hit)
@@ -311,6 +312,11 @@ uint64_t dev_crash_writes(const struct dev_crash *medium)
 	return medium->writes;
 }
 
+uint64_t dev_crash_recorded(const struct dev_crash *medium)
+{
+	return medium->recorded;
+}
+
 uint64_t dev_crash_flushes(const struct dev_crash *medium)
 {
 	return medium->flushes;
@@ -333,7 +339,7 @@ void dev_crash_record(struct dev_crash *medium)
 	medium->start_bytes = medium->geometry.size_bytes;
 	medium->first = 0;
 	medium->walk_first = 0;
-	medium->writes = 0;
+	medium->recorded = 0;
 	medium->recording = true;
 	pthread_mutex_unlock(&medium->lock);
 }

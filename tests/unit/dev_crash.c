@@ -256,7 +256,7 @@ static void a_fork_is_the_live_cut(void **state)
 	(void)state;
 	dev_crash_record(recorded);
 	random_run(dev, 5);
-	assert_int_equal(dev_crash_writes(recorded), 60);
+	assert_int_equal(dev_crash_recorded(recorded), 60);
 	for (unsigned i = 0; i < 120; i++) {
 		struct dev_crash_cut cut = {.when = whens[i % 3],
 					    .write = 1 + i * 7 % 60,
