@@ -33,6 +33,7 @@ struct sv_log {
 	uint64_t flushed_seq; /* F */
 	uint64_t generation_seed, generations;
 	uint64_t unflushed_bytes;
+	bool virgin; /* the head was never written before it became the head */
 	uint32_t flushes_here; /* of the device, while this segment is the head */
 	uint32_t last_bytes; /* of the batch appended last */
 	int flush_error;     /* sticky: what the device lost cannot be known */
