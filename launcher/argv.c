@@ -200,9 +200,13 @@ static void add_channels(struct argv *argv, const struct argv_paths *paths)
 
 static void add_screen(struct argv *argv, const struct plan *plan, const struct argv_paths *paths)
 {
+	/* Closing the window would pull the plug. */
 	static const char *const names[] = {
-		[PLAN_NO_DISPLAY] = "none", [PLAN_GTK] = "gtk",	   [PLAN_SDL] = "sdl",
-		[PLAN_VNC] = "none",	    [PLAN_SPICE] = "none",
+		[PLAN_NO_DISPLAY] = "none",
+		[PLAN_GTK] = "gtk,window-close=off",
+		[PLAN_SDL] = "sdl,window-close=off",
+		[PLAN_VNC] = "none",
+		[PLAN_SPICE] = "none",
 	};
 
 	add(argv, "-device", "VGA,id=vga,addr=1");
