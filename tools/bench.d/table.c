@@ -198,10 +198,20 @@ static const struct goal goals[] = {
 	 "memory"},
 };
 
+/* qcow2 is whichever of its settings does best; of erases, fewer are better. */
+static double best_of(const json_t *lines, const struct goal *goal, const char *stick)
+{
+	double best = find(lines, goal->workload, stick, goal->than, goal->than_value);
+	if (strcmp(goal->than, "qcow2") != 0)
+		return best;
+	double sub = find(lines, goal->workload, stick, "qcow2-sub", goal->than_value);
+	return goal->at_most ? fmin(best, sub) : fmax(best, sub);
+}
+
 static void print_goal(const json_t *lines, const struct goal *goal, const char *stick)
 {
 	double ours = find(lines, goal->workload, stick, goal->ours, goal->value);
-	double than = find(lines, goal->workload, stick, goal->than, goal->than_value);
+	double than = best_of(lines, goal, stick);
 	if (isnan(ours) || isnan(than))
 		return;
 	bool kept = goal->at_most ? ours <= than * goal->factor : ours >= than * goal->factor;
