@@ -61,7 +61,6 @@ int sv_log_flush(struct sv_store *s)
 	if (r == 0) {
 		s->log.unflushed_bytes = 0;
 		s->log.flushes_here++;
-		s->ledger.flushes++;
 	} else {
 		s->log.flush_error = r;
 		if (r == -ENODEV)
