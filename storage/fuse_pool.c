@@ -151,7 +151,7 @@ static void sleep_tick(struct sv_fuse_pool *pool)
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += TICK_MS * 1000000;
+	until.tv_nsec += TICK_MS * 1000000L;
 	if (until.tv_nsec >= 1000000000) {
 		until.tv_nsec -= 1000000000;
 		until.tv_sec++;
