@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define GUARD_MS 30000 /* several times what the slowest test takes */
@@ -165,7 +166,7 @@ static void *serve(void *arg)
  */
 static int start_guard(const char *dir)
 {
-	int ends[2];
+	int ends[2], status;
 	pid_t pid;
 	char byte;
 
@@ -173,9 +174,15 @@ static int start_guard(const char *dir)
 		abort();
 	if (pid) {
 		close(ends[0]);
+		if (waitpid(pid, &status, 0) != pid || status)
+			abort();
 		return ends[1];
 	}
 	close(ends[1]);
+	setsid(); /* a test runner that kills a test kills its group and its children */
+	pid = fork();
+	if (pid)
+		_exit(pid < 0);
 	if (poll(&(struct pollfd){.fd = ends[0], .events = POLLIN}, 1, GUARD_MS) == 1 &&
 	    read(ends[0], &byte, 1) == 1)
 		_exit(0);
