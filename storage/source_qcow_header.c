@@ -108,7 +108,7 @@ static int read_backing_name(const struct source_file *file, struct qcow_header 
 {
 	if (off_bytes == 0 || len_bytes == 0)
 		return 0;
-	if (len_bytes >= QCOW_NAME_BYTES || off_bytes > file->bytes)
+	if (len_bytes >= SOURCE_NAME_BYTES || off_bytes > file->bytes)
 		return damaged(err, "the name of its backing file is out of bounds");
 	int r = read_part(file, h->backing, len_bytes, off_bytes, err);
 	if (r == 0 && (strlen(h->backing) != len_bytes))

@@ -5,8 +5,6 @@
 
 #include "source_impl.h"
 
-#define QCOW_NAME_BYTES 1024 /* the format allows 1023 */
-
 struct qcow_header {
 	uint32_t version;      /* 1 to 3 */
 	uint32_t cluster_bits; /* 9 to 21 */
@@ -14,9 +12,9 @@ struct qcow_header {
 	uint64_t size_bytes;   /* of the disk, checked */
 	uint64_t l1_off_bytes;
 	uint32_t l1_entries; /* as many as the disk needs; the table lies inside the file */
-	char backing[QCOW_NAME_BYTES]; /* "": none */
-	char backing_format[32];       /* "": not said */
-	const char *needs_qemu;	       /* what libqcow cannot read, a clause; NULL: nothing */
+	char backing[SOURCE_NAME_BYTES]; /* "": none */
+	char backing_format[32];	 /* "": not said */
+	const char *needs_qemu;		 /* what libqcow cannot read, a clause; NULL: nothing */
 };
 
 /* Reads and checks. The L1 table is bounded by 32 MiB, as in QEMU. */

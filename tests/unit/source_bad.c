@@ -348,6 +348,54 @@ static void test_chain_errors(void **state)
 	sv_source_close(src);
 }
 
+/* Replaces the first `from` in a file by `to`, of the same length. */
+static void replace_text(const char *path, const char *from, const char *to)
+{
+	size_t size = file_bytes(path);
+	char *text = malloc(size);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	assert_true(text && read(fd, text, size) == (ssize_t)size);
+	close(fd);
+	char *at = memmem(text, size, from, strlen(from));
+	assert_non_null(at);
+	patch(path, (uint64_t)(at - text), to, strlen(to));
+	free(text);
+}
+
+/* QEMU would follow a circle of VMDKs until its memory ends. */
+static void test_vmdk_parents(void **state)
+{
+	(void)state;
+	run("qemu-img convert -f raw -O vmdk disk.raw v0.vmdk");
+	run("qemu-img create -q -f vmdk -b v0.vmdk -F vmdk v1.vmdk");
+	run("cp v1.vmdk v2.vmdk");
+	replace_text("v1.vmdk", "v0.vmdk", "v1.vmdk");
+	expect_error("v1.vmdk", -ELOOP, "chain is a circle");
+	replace_text("v1.vmdk", "v1.vmdk", "v9.vmdk");
+	expect_error("v1.vmdk", -ENOENT, "its backing file v9.vmdk cannot be opened");
+	replace_text("v2.vmdk", "parentFileNameHint", "parentFileNameHins");
+	expect_error("v2.vmdk", -ENOTSUP, "which it does not name");
+	put("v2.vmdk", 28, UINT64_MAX, 8);
+	expect_error("v2.vmdk", -EBADMSG, "descriptor lies beyond its end");
+}
+
+/* A VHD that has only changes must not be read as if it had all. */
+static void test_differencing_vhd(void **state)
+{
+	(void)state;
+	run("qemu-img convert -f raw -O vpc disk.raw diff.vhd");
+	put("diff.vhd", 60, 4, 4);
+	expect_error("diff.vhd", -ENOTSUP, "is a differencing VHD");
+}
+
+static void test_qed(void **state)
+{
+	(void)state;
+	run("qemu-img convert -f raw -O qed disk.raw disk.qed");
+	expect_error("disk.qed", -ENOTSUP, "is a QED image; convert it first");
+}
+
 /* The base is what its overlay says, even where its content looks like an image. */
 static void test_backing_format_is_obeyed(void **state)
 {
@@ -577,6 +625,9 @@ int main(void)
 		bad_test(test_zero_bit_in_v2),
 		bad_test(test_short_stream),
 		bad_test(test_chain_errors),
+		bad_test(test_vmdk_parents),
+		bad_test(test_differencing_vhd),
+		bad_test(test_qed),
 		bad_test(test_backing_format_is_obeyed),
 		bad_test(test_long_chain),
 		bad_test(test_encrypted),

@@ -59,7 +59,6 @@ static const struct kind kinds[] = {
 	{"vhdx-fixed", "vhdx", QEMU, "-O vhdx -o subformat=fixed", 0},
 	{"vpc", "vpc", QEMU, "-O vpc", 2u << 20},
 	{"vpc-fixed", "vpc", QEMU, "-O vpc -o subformat=fixed", 0},
-	{"qed", "qed", QEMU, "-O qed", 65536},
 	{"parallels", "parallels", QEMU, "-O parallels", 1u << 20},
 };
 
@@ -258,6 +257,18 @@ static void test_chain_vmdk(void **state)
 	expect_chain("over.qcow2", "qcow2");
 }
 
+/* VMDK on VMDK on VMDK: the parents are found here, not by QEMU. */
+static void test_chain_of_vmdks(void **state)
+{
+	(void)state;
+	run("qemu-img convert -f raw -O vmdk disk.raw v0.vmdk");
+	run("qemu-img create -q -f vmdk -b v0.vmdk -F vmdk v1.vmdk");
+	run("qemu-io -f vmdk -c write\t-P\t7\t1M\t64k v1.vmdk");
+	run("qemu-img create -q -f vmdk -b v1.vmdk -F vmdk v2.vmdk");
+	run("qemu-io -f vmdk -c write\t-P\t8\t3M\t200k v2.vmdk");
+	expect_chain("v2.vmdk", "vmdk");
+}
+
 /* Compressed and plain clusters side by side, some rewritten. */
 static void test_mixed_clusters(void **state)
 {
@@ -359,12 +370,12 @@ static int begin(void **state)
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 static const struct CMUnitTest others[] = {
-	cmocka_unit_test(test_chain_qcow2),	  cmocka_unit_test(test_chain_smaller),
-	cmocka_unit_test(test_chain_in_folder),	  cmocka_unit_test(test_chain_qcow1),
-	cmocka_unit_test(test_chain_mixed),	  cmocka_unit_test(test_chain_vmdk),
-	cmocka_unit_test(test_mixed_clusters),	  cmocka_unit_test(test_snapshots),
-	cmocka_unit_test(test_block_devices),	  cmocka_unit_test(test_odd_names),
-	cmocka_unit_test(test_what_qemu_is_told),
+	cmocka_unit_test(test_chain_qcow2),	cmocka_unit_test(test_chain_smaller),
+	cmocka_unit_test(test_chain_in_folder), cmocka_unit_test(test_chain_qcow1),
+	cmocka_unit_test(test_chain_mixed),	cmocka_unit_test(test_chain_vmdk),
+	cmocka_unit_test(test_chain_of_vmdks),	cmocka_unit_test(test_mixed_clusters),
+	cmocka_unit_test(test_snapshots),	cmocka_unit_test(test_block_devices),
+	cmocka_unit_test(test_odd_names),	cmocka_unit_test(test_what_qemu_is_told),
 };
 
 #define OTHERS (sizeof(others) / sizeof(others[0]))
