@@ -171,7 +171,7 @@ static int write_partial(struct sv_store *s, const uint8_t *src, uint64_t lba, s
 	pthread_mutex_lock(&s->lock);
 	p = sv_batch_find(&s->batch[s->open], &s->arena, lba, &zero);
 	if (!p) {
-		uint64_t stamp = s->stamp;
+		uint64_t stamp;
 
 		pthread_mutex_unlock(&s->lock);
 		do {
