@@ -14,9 +14,11 @@ unchanged() {
 at_end umount -l "$work/mnt"
 
 # A missing stick, or a folder that is none.
-for verb in list show 'set kept cpus=1' 'create x' 'delete x --yes' wear check "mount kept $work/mnt"; do
+for verb in list show 'set kept cpus=1' 'create x' 'delete x --yes' wear check \
+	"mount kept $work/mnt"; do
 	# shellcheck disable=SC2086
-	refused 3 'nowhere: No such file.*; is the stick plugged in' "$vm" --stick "$work/nowhere" $verb
+	refused 3 'nowhere: No such file.*; is the stick plugged in' \
+		"$vm" --stick "$work/nowhere" $verb
 	# shellcheck disable=SC2086
 	refused 3 "run 'stickvm init" "$vm" --stick "$work/bare" $verb
 done
@@ -54,14 +56,16 @@ before=$(tree_of "$work/fs")
 head -c 350M /dev/urandom >"$work/image"
 "${on_ro[@]}" create full --from "$work/image" >"$work/out" 2>"$work/err" && die "it fitted"
 [ "$(grep -c . "$work/err")" = 1 ] || die "not one line: $(cat "$work/err")"
-grep -Eq '^stickvm create: .*(full|No space left).*; |full;? .*space' "$work/err" || die "$(cat "$work/err")"
+grep -Eq '^stickvm create: .*(full|No space left).*; |full;? .*space' "$work/err" ||
+	die "$(cat "$work/err")"
 [ "$(tree_of "$work/fs")" = "$before" ] || die "a create that did not fit left something"
 mkdir "$work/fs/sub"
 head -c 500M /dev/zero >"$work/fs/fill" 2>/dev/null || true
 refused 1 'No space left on device; free some space' "$vm" init "$work/fs/sub"
 [ -z "$(ls "$work/fs/sub")" ] || die "an init that failed left something"
 refused 1 'No space left on device; free some space' "${on_ro[@]}" create full --size 64M
-refused 1 'No space left on device; free some space' "${on_ro[@]}" set ro iso="/$(printf 'x%.0s' $(seq 4000))"
+refused 1 'No space left on device; free some space' \
+	"${on_ro[@]}" set ro iso="/$(printf 'x%.0s' $(seq 4000))"
 rm -r "$work/fs/fill" "$work/fs/sub"
 [ "$(tree_of "$work/fs")" = "$before" ] || die "a full stick lost something"
 umount "$work/fs"
@@ -106,7 +110,8 @@ part=$work/sim/stick.img
 for fault in 'fail-write 20 1000000' 'fail-write 2 1000000' 'unplug-at 15'; do
 	echo "$fault" >"$work/sim/ctl"
 	status=0
-	"$vm" create eio --from "$work/raw" --place "$part" --yes >/dev/null 2>"$work/err" || status=$?
+	"$vm" create eio --from "$work/raw" --place "$part" --yes >/dev/null 2>"$work/err" ||
+		status=$?
 	[ "$status" = 1 ] || [ "$status" = 3 ] || die "$fault: status $status"
 	[ "$(wc -l <"$work/err")" = 1 ] || die "$fault: not one line: $(cat "$work/err")"
 	grep -Eq '^stickvm create: eio: .*; ' "$work/err" || die "$fault: $(cat "$work/err")"

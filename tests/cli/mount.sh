@@ -31,14 +31,16 @@ for round in 1 2 3 4 5; do
 	works "$vm" umount "$mnt"
 	! alive "$server" || die "umount did not wait"
 	works "$vm" mount a "$mnt" --read-only
-	cmp -n 2097152 "$work/data" <(dd if="$mnt/disk.raw" bs=1M skip=$round count=2 status=none) ||
+	cmp -n 2097152 "$work/data" \
+		<(dd if="$mnt/disk.raw" bs=1M skip=$round count=2 status=none) ||
 		die "what was written is gone"
 	works "$vm" umount "$mnt"
 done
 works "$vm" wear a --json
 json 'j["unclean_detaches"]' 0
 works "$vm" mount a "$mnt"
-python3 -c "import json; j=json.load(open('$mnt/status.json')); assert j['state'] == 'ok' and j['size_bytes'] == 268435456" ||
+python3 -c "import json; j=json.load(open('$mnt/status.json'))
+assert j['state'] == 'ok' and j['size_bytes'] == 268435456" ||
 	die "status.json"
 
 # In use by one only; each refusal names the reason and disturbs nobody.

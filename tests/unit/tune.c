@@ -430,12 +430,12 @@ static void prints(void **state)
 {
 	struct world *w = world("stick.speed_mbps", "480");
 	json_t *json, *row;
-	char *text;
+	char *text, *rest;
 
 	(void)state;
 	decided(w, "qemu");
 	text = plan_to_text(&w->plan, 80);
-	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
 		assert_true(strlen(line) <= 80 || strstr(line, "Haswell")); /* one word */
 	free(text);
 	text = plan_to_text(&w->plan, 200);
