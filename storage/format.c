@@ -97,14 +97,15 @@ int sv_anchor_decode(const uint8_t *buf, struct sv_anchor *ret_anchor)
 }
 
 /* The ledger as the header carries it: this order is the format. */
-#define LEDGER_FIELDS(X)                                                                           \
-	X(guest_written_bytes)                                                                     \
-	X(guest_read_bytes) X(guest_discarded_bytes) X(stick_written_bytes) X(stick_read_bytes)    \
-		X(payload_bytes) X(padding_bytes) X(metadata_bytes) X(cleaner_bytes)               \
-			X(convert_bytes) X(state_bytes) X(coalesced_bytes) X(noop_skipped_bytes)   \
-				X(zero_skipped_bytes) X(compression_saved_bytes) X(flushes)        \
-					X(batches) X(checkpoints) X(segments_cleaned) X(sessions)  \
-						X(unclean_detaches) X(first_used_s)
+/* clang-format off: it has no end of indenting these */
+#define LEDGER_FIELDS(X) \
+	X(guest_written_bytes) X(guest_read_bytes) X(guest_discarded_bytes) \
+	X(stick_written_bytes) X(stick_read_bytes) X(payload_bytes) X(padding_bytes) \
+	X(metadata_bytes) X(cleaner_bytes) X(convert_bytes) X(state_bytes) \
+	X(coalesced_bytes) X(noop_skipped_bytes) X(zero_skipped_bytes) \
+	X(compression_saved_bytes) X(flushes) X(batches) X(checkpoints) X(segments_cleaned) \
+	X(sessions) X(unclean_detaches) X(first_used_s)
+/* clang-format on */
 
 static void ledger_put(struct sv_cur *c, const struct sv_ledger *l)
 {

@@ -32,10 +32,10 @@ struct sv_log {
 	uint64_t flushed_seq; /* F */
 	uint64_t generation_seed, generations;
 	uint64_t unflushed_bytes;
-	bool virgin; /* the head was never written before it became the head */
+	bool virgin;	       /* the head was never written before it became the head */
 	uint32_t flushes_here; /* of the device, while this segment is the head */
-	uint32_t last_bytes; /* of the batch appended last */
-	int flush_error;     /* sticky: what the device lost cannot be known */
+	uint32_t last_bytes;   /* of the batch appended last */
+	int flush_error;       /* sticky: what the device lost cannot be known */
 	struct sv_link opening;
 	uint8_t before_opening[SV_HASH_BYTES];
 };
@@ -114,10 +114,10 @@ struct sv_store {
 	uint64_t flushed_stamp; /* all up to it are durable */
 	uint32_t waiting_writers;
 	uint64_t quiet_stamp, quiet_ms; /* of the keeper: since when nothing was written */
-	uint32_t limit_slots; /* no more are taken than the stick writes in two seconds */
-	uint64_t rate;	      /* bytes a millisecond that long writes reach; 0: unknown */
+	uint32_t limit_slots;		/* no more are taken than the stick writes in two seconds */
+	uint64_t rate;			/* bytes a millisecond that long writes reach; 0: unknown */
 	uint64_t space_bytes; /* what live and dirty bytes may come to: sv_capacity_bytes */
-	int seal_error;	     /* of the keeper's last seal, for writers that wait */
+	int seal_error;	      /* of the keeper's last seal, for writers that wait */
 
 	struct sv_log log;
 	struct sv_marks roots, anchors;

@@ -17,8 +17,7 @@
 #include <cmocka.h>
 
 #include "images.h"
-
-extern char **environ;
+#include "prng.h"
 
 #define DISK_BYTES ((UINT64_C(3) << 20) + 5 * 512)
 
@@ -545,9 +544,9 @@ static void test_random_damage(void **state)
 {
 	static const char *const how[] = {"-O qcow2 -o cluster_size=4k", "-c -O qcow2", "-O qcow"};
 	unsigned opened = 0, refused = 0;
+	struct prng rng = {.state = 5};
 
 	(void)state;
-	srand(5);
 	for (size_t k = 0; k < sizeof(how) / sizeof(how[0]); k++) {
 		run("qemu-img convert -f raw %s disk.raw whole.img", how[k]);
 		for (int round = 0; round < 80; round++) {
@@ -555,14 +554,14 @@ static void test_random_damage(void **state)
 			bool right;
 			run("cp whole.img hurt.img");
 			uint64_t l1_off = get64("whole.img", L1_OFF);
-			for (int i = 1 + rand() % 3; i > 0; i--) {
+			for (uint64_t i = 1 + prng_below(&rng, 3); i > 0; i--) {
 				static const uint8_t odd[] = {0, 1, 0x7f, 0x80, 0xff};
-				uint64_t at = (uint64_t)rand() % 112;
-				if (rand() % 2)
-					at = l1_off + (uint64_t)rand() % 16384;
+				uint64_t at = prng_below(&rng, 112);
+				if (prng_one_in(&rng, 2))
+					at = l1_off + prng_below(&rng, 16384);
 				if (at < 8)
 					at += 8;
-				patch("hurt.img", at, &odd[rand() % 5], 1);
+				patch("hurt.img", at, &odd[prng_below(&rng, 5)], 1);
 			}
 			if (sv_source_open("hurt.img", NULL, &src, NULL) < 0) {
 				refused++;
