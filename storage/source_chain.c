@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "source_qcow_header.h"
+#include "source_qcow_table.h"
 
 /*
  * A chain is opened from the top down; each image is a layer over the source of the images below
@@ -57,19 +57,6 @@ static const char *plain_name(const char *name)
 	return name[strcspn(name, ":/")] == ':' ? NULL : name;
 }
 
-/* The path of a backing file: relative to the folder of the image that names it. */
-static char *backing_path(const char *image, const char *name)
-{
-	const char *slash = strrchr(image, '/');
-	size_t dir_len = slash && name[0] != '/' ? (size_t)(slash - image) + 1 : 0;
-	size_t size = dir_len + strlen(name) + 1;
-	char *path = malloc(size);
-
-	if (path)
-		snprintf(path, size, "%.*s%s", (int)dir_len, image, name);
-	return path;
-}
-
 static int open_image(struct chain *chain, const char *path, const char *format,
 		      struct sv_source **ret_source, struct sv_source_error *err);
 
@@ -89,7 +76,7 @@ static int open_below(struct chain *chain, const char *path, const char *name, c
 	if (format[0] && !known)
 		return source_fail(err, -ENOTSUP, "has a backing file of the unknown format '%s'",
 				   format);
-	char *below = backing_path(path, plain);
+	char *below = source_path_beside(path, plain);
 	if (!below)
 		return source_fail(err, -ENOMEM, "needs more memory than there is");
 	int r = open_image(chain, below, known, ret_source, &why);
@@ -143,24 +130,53 @@ static int open_qemu_layer(struct chain *chain, const char *path, const char *fo
 	return r;
 }
 
+/* QEMU reads zeros where a table or a cluster lies behind the end of its file: look first. */
+static int check_for_qemu(const char *path, const struct source_file *file,
+			  const struct qcow_header *header, struct sv_source_error *err)
+{
+	struct source_file data = {.fd = -1, .bytes = file->bytes};
+	struct sv_source_error why = {""};
+	struct qcow_table table;
+	int r = 0;
+
+	if (header->data_file[0]) {
+		char *name = source_path_beside(path, header->data_file);
+		r = name ? source_file_open(name, &data, &why) : -ENOMEM;
+		if (r < 0)
+			source_fail(err, r, "its data file %s %s", header->data_file, why.text);
+		free(name);
+	}
+	if (r == 0)
+		r = qcow_table_init(&table, file, header);
+	if (r == 0) {
+		table.data_bytes = data.bytes;
+		r = qcow_table_check(&table, err);
+		qcow_table_free(&table);
+	}
+	source_file_close(&data);
+	return r;
+}
+
 static int open_qcow_layer(struct chain *chain, const char *path, struct source_file *file,
 			   const struct qcow_header *header, struct sv_source **ret_source,
 			   struct sv_source_error *err)
 {
 	const char *why = header->needs_qemu;
 	bool aligned = true;
+	int r = 0;
 
-	if (!why) {
-		int r = qcow_tables_aligned(file, header, &aligned, err);
-		if (r < 0)
-			return r;
-	}
+	if (!why)
+		r = qcow_tables_aligned(file, header, &aligned, err);
 	if (!aligned)
 		why = "its tables lie where libqcow does not find them";
+	if (r == 0 && why)
+		r = check_for_qemu(path, file, header, err);
+	if (r < 0)
+		return r;
 	if (why)
 		return open_qemu_layer(chain, path, header->version == 1 ? "qcow" : "qcow2", why,
 				       file, ret_source, err);
-	int r = source_qcow_open(file, header, ret_source, err);
+	r = source_qcow_open(file, header, ret_source, err);
 	if (r == 0)
 		file->fd = -1; /* the layer's now */
 	return r;
@@ -192,6 +208,8 @@ static int open_vmdk(struct chain *chain, const char *path, struct source_file *
 	if (r == 0 && parent[0])
 		r = open_below(chain, path, parent, "", &below, err);
 	if (r == 0)
+		r = source_vmdk_check(file, path, err);
+	if (r == 0)
 		r = open_qemu_layer(chain, path, "vmdk", WHY_QEMU, file, &layer, err);
 	return join(r, layer, below, ret_source, err);
 }
@@ -214,6 +232,8 @@ static int open_as(struct chain *chain, const char *path, const char *format,
 		return open_vmdk(chain, path, file, ret_source, err);
 	if (strcmp(format, "vpc") == 0)
 		r = source_vhd_check(file, err);
+	if (strcmp(format, "vdi") == 0)
+		r = source_vdi_check(file, err);
 	if (r < 0)
 		return r;
 	return open_qemu_layer(chain, path, format, WHY_QEMU, file, ret_source, err);

@@ -29,6 +29,9 @@ void source_file_close(struct source_file *file);
 int source_file_read(const struct source_file *file, void *buf, size_t len_bytes,
 		     uint64_t off_bytes);
 
+/* The path of a file that an image names: relative to the image's folder. To be freed. */
+char *source_path_beside(const char *image, const char *name);
+
 /* -EINVAL with a clause unless a disk can have this size. */
 int source_size_check(uint64_t size_bytes, struct sv_source_error *err);
 
@@ -49,8 +52,11 @@ int source_qcow_open(const struct source_file *file, const struct qcow_header *h
 /* The parent that a VMDK names; "" for none. */
 int source_vmdk_parent(const struct source_file *file, char ret_name[SOURCE_NAME_BYTES],
 		       struct sv_source_error *err);
-/* Refuses what QEMU would misread. */
+/* Refuse what QEMU would misread, or read as zeros because it was cut off. */
+int source_vmdk_check(const struct source_file *file, const char *path,
+		      struct sv_source_error *err);
 int source_vhd_check(const struct source_file *file, struct sv_source_error *err);
+int source_vdi_check(const struct source_file *file, struct sv_source_error *err);
 
 /* What QEMU is to open. With `layer` its backing file is left out: what is not in the image
  * itself is SV_EXTENT_BELOW. `why` says in the error what needs QEMU. */

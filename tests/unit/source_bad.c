@@ -202,7 +202,7 @@ static int read_through(struct sv_source *src, bool *ret_right)
 		}
 		right = right && memcmp(got + off, want + off, len) == 0;
 	}
-	*ret_right = right && src->size_bytes == DISK_BYTES;
+	*ret_right = right && src->size_bytes >= DISK_BYTES;
 	return 0;
 }
 
@@ -236,6 +236,50 @@ static void test_truncated(void **state)
 		}
 		assert_true(failed > cuts / 2);
 		unlink("whole.img");
+	}
+}
+
+/* QEMU reads zeros behind the end of most of its formats; each cut must be found all the same. */
+static void test_truncated_for_qemu(void **state)
+{
+	static const struct {
+		const char *how;
+		const char *data; /* the file that is cut */
+	} kinds[] = {
+		{"-c -O qcow2 -o compression_type=zstd", "cut.img"},
+		{"-O qcow2 -o extended_l2=on", "cut.img"},
+		{"-O qcow2 -o data_file=cut.data", "cut.data"},
+		{"-O vmdk", "cut.img"},
+		{"-O vmdk -o subformat=monolithicFlat", "cut-flat.img"},
+		{"-O vmdk -o subformat=twoGbMaxExtentSparse", "cut-s001.img"},
+		{"-c -O vmdk -o subformat=streamOptimized", "cut.img"},
+		{"-O vdi", "cut.img"},
+		{"-O vhdx", "cut.img"},
+		{"-O vpc", "cut.img"},
+	};
+
+	(void)state;
+	for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+		unsigned failed = 0;
+		run("qemu-img convert -f raw %s disk.raw cut.img", kinds[k].how);
+		uint64_t whole = file_bytes(kinds[k].data);
+		for (uint64_t cut = 512; cut < whole; cut += cut < 4096 ? 512 : whole / 20) {
+			struct sv_source *src;
+			bool right = false;
+			assert_int_equal(truncate(kinds[k].data, (off_t)(whole - cut)), 0);
+			int r = sv_source_open("cut.img", NULL, &src, NULL);
+			if (r == 0) {
+				r = read_through(src, &right);
+				sv_source_close(src);
+			}
+			if (r == 0 && !right)
+				fail_msg("%s cut by %llu reads wrong", kinds[k].how,
+					 (unsigned long long)cut);
+			failed += r < 0;
+		}
+		if (failed < 10)
+			fail_msg("%s: only %u cuts were found", kinds[k].how, failed);
+		unlink("cut.img");
 	}
 }
 
@@ -388,9 +432,11 @@ static void test_differencing_vhd(void **state)
 	expect_error("diff.vhd", -ENOTSUP, "is a differencing VHD");
 }
 
-static void test_qed(void **state)
+static void test_other_formats(void **state)
 {
 	(void)state;
+	run("qemu-img convert -f raw -O parallels disk.raw disk.hdd");
+	expect_error("disk.hdd", -ENOTSUP, "is a Parallels image; convert it first");
 	run("qemu-img convert -f raw -O qed disk.raw disk.qed");
 	expect_error("disk.qed", -ENOTSUP, "is a QED image; convert it first");
 }
@@ -445,13 +491,13 @@ static void test_qemu_refuses(void **state)
 	(void)state;
 	run("qemu-img convert -f raw -O vmdk disk.raw bad.vmdk");
 	assert_int_equal(truncate("bad.vmdk", 1024), 0);
-	expect_error("bad.vmdk", -EBADMSG, "cannot be opened by QEMU as vmdk: ");
+	expect_error("bad.vmdk", -EBADMSG, "is truncated or damaged");
 	run("qemu-img convert -f raw -O vmdk -o subformat=monolithicFlat disk.raw flat.vmdk");
 	unlink("flat-flat.vmdk");
-	expect_error("flat.vmdk", -EBADMSG, "flat-flat.vmdk");
+	expect_error("flat.vmdk", -ENOENT, "its extent flat-flat.vmdk cannot be opened");
 	run("qemu-img convert -f raw -O qcow2 -o data_file=ext.data disk.raw ext.qcow2");
 	unlink("ext.data");
-	expect_error("ext.qcow2", -EBADMSG, "ext.data");
+	expect_error("ext.qcow2", -ENOENT, "its data file ext.data cannot be opened");
 	write_file("bad.vhdx", "vhdxfile", 8, 1 << 20);
 	expect_error("bad.vhdx", -EBADMSG, "cannot be opened by QEMU as vhdx: ");
 	errno = 0;
@@ -620,13 +666,14 @@ int main(void)
 		bad_test(test_header),
 		bad_test(test_header_v1),
 		bad_test(test_truncated),
+		bad_test(test_truncated_for_qemu),
 		bad_test(test_tables),
 		bad_test(test_zero_bit_in_v2),
 		bad_test(test_short_stream),
 		bad_test(test_chain_errors),
 		bad_test(test_vmdk_parents),
 		bad_test(test_differencing_vhd),
-		bad_test(test_qed),
+		bad_test(test_other_formats),
 		bad_test(test_backing_format_is_obeyed),
 		bad_test(test_long_chain),
 		bad_test(test_encrypted),

@@ -59,7 +59,8 @@ static const struct kind kinds[] = {
 	{"vhdx-fixed", "vhdx", QEMU, "-O vhdx -o subformat=fixed", 0},
 	{"vpc", "vpc", QEMU, "-O vpc", 2u << 20},
 	{"vpc-fixed", "vpc", QEMU, "-O vpc -o subformat=fixed", 0},
-	{"parallels", "parallels", QEMU, "-O parallels", 1u << 20},
+	{"vmdk-split", "vmdk", QEMU, "-O vmdk -o subformat=twoGbMaxExtentSparse", 65536},
+	{"vmdk-split-flat", "vmdk", QEMU, "-O vmdk -o subformat=twoGbMaxExtentFlat", 65536},
 };
 
 static struct sv_source *must_open(const char *path, const struct sv_source_options *opts)
