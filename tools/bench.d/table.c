@@ -59,6 +59,11 @@ static double mb_s(const json_t *line)
 	return number(line, "load", "mb_s");
 }
 
+static double busy_mb_s(const json_t *line)
+{
+	return mb_s(line) * number(line, "load", "seconds") / number(line, "stats", "busy_s");
+}
+
 static double p99_ms(const json_t *line)
 {
 	return number(line, "load", "p99_us") / 1e3;
@@ -273,7 +278,9 @@ int main(int argc, char **argv)
 	print_table(lines, "the same: the ledger's bytes over the simulator's", "randwrite",
 		    ledger_share);
 	print_table(lines, "sequential writes of 1 MiB: MB/s", "seqwrite", mb_s);
+	print_table(lines, "the same, by the clock of the stick", "seqwrite", busy_mb_s);
 	print_table(lines, "sequential reads of 1 MiB: MB/s", "seqread", mb_s);
+	print_table(lines, "the same, by the clock of the stick", "seqread", busy_mb_s);
 	print_table(lines, "a guest's boot until it is ready: seconds", "boot", boot_s);
 	print_table(lines, "virtual clock, no FUSE: IOPS of the engine", "virtual", virtual_iops);
 	print_table(lines, "virtual clock, no FUSE: the stick's own limit", "virtual",
