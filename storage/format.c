@@ -97,7 +97,7 @@ int sv_anchor_decode(const uint8_t *buf, struct sv_anchor *ret_anchor)
 }
 
 /* The ledger as the header carries it: this order is the format. */
-/* clang-format off: it has no end of indenting these */
+/* clang-format off */
 #define LEDGER_FIELDS(X) \
 	X(guest_written_bytes) X(guest_read_bytes) X(guest_discarded_bytes) \
 	X(stick_written_bytes) X(stick_read_bytes) X(payload_bytes) X(padding_bytes) \
