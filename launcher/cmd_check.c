@@ -79,9 +79,9 @@ static int check_open(struct checking *c, struct sv_store *store, json_t *json, 
 		return vm_store_fail(err, c->vm, rc);
 	if (c->count > 0)
 		return err_set(err, EXIT_DAMAGE,
-			       "%s: %" PRIu64 " findings; copy what can be read "
+			       "%s: %" PRIu64 " finding%s; copy what can be read "
 			       "(stickvm mount --read-only), and restore the rest from a backup",
-			       c->vm->name, c->count);
+			       c->vm->name, c->count, c->count == 1 ? "" : "s");
 	return 0;
 }
 

@@ -18,8 +18,6 @@
 #include "ui.h"
 #include "verbs.h"
 
-extern char **environ;
-
 /* fusermount3 is the set-uid helper through which ordinary users mount; what it would say is for
  * its own command line. 0 or a negative errno. */
 static int unmount_as_user(const char *dir)

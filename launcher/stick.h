@@ -44,6 +44,8 @@ struct stick {
  * On success the struct is the caller's: stick_free.
  */
 int stick_open(const char *option, struct stick *ret_stick, struct err *err);
+/* The last of these alone; `mountinfo` is "/proc/self/mountinfo" but in tests. */
+int stick_open_plugged(const char *mountinfo, struct stick *ret_stick, struct err *err);
 /* The stick in this folder and no other. */
 int stick_load(const char *dir, struct stick *ret_stick, struct err *err);
 void stick_free(struct stick *stick);

@@ -86,11 +86,25 @@ static int the_only_one(const struct plugged *list, size_t count, struct stick *
 	return -1;
 }
 
+int stick_open_plugged(const char *mountinfo, struct stick *ret_stick, struct err *err)
+{
+	struct plugged *list;
+	size_t count;
+	int rc = plugged_list(mountinfo, &list, &count);
+
+	if (rc < 0)
+		return err_set(err, EXIT_NO_STICK,
+			       "the sticks cannot be listed: %s; give the stick's folder with "
+			       "--stick DIR",
+			       strerror(-rc));
+	rc = the_only_one(list, count, ret_stick, err);
+	plugged_free(list, count);
+	return rc;
+}
+
 int stick_open(const char *option, struct stick *ret_stick, struct err *err)
 {
 	const char *variable = getenv("STICKVM_STICK");
-	struct plugged *list;
-	size_t count;
 	char *own;
 	int rc;
 
@@ -99,19 +113,10 @@ int stick_open(const char *option, struct stick *ret_stick, struct err *err)
 	if (variable && variable[0])
 		return stick_load(variable, ret_stick, err);
 	own = stick_of_program();
-	if (own) {
-		rc = stick_load(own, ret_stick, err);
-		free(own);
-		return rc;
-	}
-	rc = plugged_list("/proc/self/mountinfo", &list, &count);
-	if (rc < 0)
-		return err_set(err, EXIT_NO_STICK,
-			       "the sticks cannot be listed: %s; give the "
-			       "stick's folder with --stick DIR",
-			       strerror(-rc));
-	rc = the_only_one(list, count, ret_stick, err);
-	plugged_free(list, count);
+	if (!own)
+		return stick_open_plugged("/proc/self/mountinfo", ret_stick, err);
+	rc = stick_load(own, ret_stick, err);
+	free(own);
 	return rc;
 }
 

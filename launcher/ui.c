@@ -18,7 +18,11 @@ static void speak(const struct args *args, const char *kind, const char *text)
 	const char *verb = args->verb ? args->verb->name : NULL;
 
 	fflush(stdout);
-	fprintf(stderr, "stickvm%s%s: %s%s\n", verb ? " " : "", verb ? verb : "", kind, text);
+	fprintf(stderr, "stickvm%s%s: %s", verb ? " " : "", verb ? verb : "", kind);
+	/* One line, whatever names and paths hold; nothing that moves the terminal's cursor. */
+	for (const char *p = text; *p; p++)
+		fputc((unsigned char)*p < 0x20 || *p == 0x7f ? '?' : *p, stderr);
+	fputc('\n', stderr);
 }
 
 int ui_fail(const struct args *args, const struct err *err)

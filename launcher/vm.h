@@ -22,21 +22,21 @@ enum vm_policy { VM_POLICY_STICK, VM_POLICY_HOST };
 
 struct vm {
 	char *name;
-	char *uuid;             /* of the machine, canonical text */
-	char *mac;              /* "52:54:00:xx:xx:xx" */
-	char *machine;          /* QEMU's versioned name, "pc-q35-7.2" */
+	char *uuid;    /* of the machine, canonical text */
+	char *mac;     /* "52:54:00:xx:xx:xx" */
+	char *machine; /* QEMU's versioned name, "pc-q35-7.2" */
 	enum vm_os os;
-	enum vm_bus bus;        /* of the root disk */
+	enum vm_bus bus; /* of the root disk */
 	enum vm_firmware firmware;
 	enum vm_cpu cpu;
 	enum vm_policy policy;
 	uint64_t ram_bytes;
 	uint32_t cpus;
-	uint16_t ssh_port;      /* forwarded on loopback */
-	uint64_t size_bytes;    /* of the root disk */
-	char *place;            /* a raw partition or device; NULL: the folder disk/ beside this */
-	char *iso;              /* absolute, or relative to the VM's folder; NULL: none */
-	uint64_t created_s;     /* Unix time */
+	uint16_t ssh_port;   /* forwarded on loopback */
+	uint64_t size_bytes; /* of the root disk */
+	char *place;	     /* a raw partition or device; NULL: the folder disk/ beside this */
+	char *iso;	     /* absolute, or relative to the VM's folder; NULL: none */
+	uint64_t created_s;  /* Unix time */
 };
 
 /* Parses and checks a settings file; an error names file, line and what is allowed.
@@ -56,7 +56,7 @@ struct vm_setting {
 	char key[16];
 	char value[4096];
 	const char *allowed; /* what may stand there, for a person */
-	bool fixed;          /* set refuses it */
+	bool fixed;	     /* set refuses it */
 };
 int vm_get(const struct vm *vm, unsigned index, struct vm_setting *ret_setting);
 /* The words of the enums, as the file and the options have them. */

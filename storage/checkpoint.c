@@ -300,7 +300,7 @@ static const struct sv_mark *settled(const struct sv_store *s, const struct sv_m
 {
 	for (uint32_t i = marks->count; i-- > 0;)
 		if (marks->v[i].log_bytes + s->anchor.lie_window_bytes <=
-		    s->ledger.stick_written_bytes)
+		    s->ledger.stick_written_bytes - s->log.unflushed_bytes)
 			return &marks->v[i];
 	return NULL;
 }
@@ -339,6 +339,7 @@ static int write_anchor(struct sv_store *s, const struct sv_anchor *a, uint64_t 
 int sv_write_anchors(struct sv_store *s)
 {
 	struct sv_anchor a = s->anchor;
+	uint64_t second = s->anchor.segment_bytes;
 	const struct sv_mark *root;
 	uint8_t *buf = NULL;
 	int r = posix_memalign((void **)&buf, 4096, SV_ANCHOR_BYTES) ? -ENOMEM : 0;
@@ -358,9 +359,9 @@ int sv_write_anchors(struct sv_store *s)
 	if (r == 0)
 		r = sv_log_flush(s); /* K3 */
 	if (r == 0)
-		r = write_anchor(s, &a, 0, buf);
+		r = write_anchor(s, &a, s->second_first ? second : 0, buf);
 	if (r == 0)
-		r = write_anchor(s, &a, s->anchor.segment_bytes, buf);
+		r = write_anchor(s, &a, s->second_first ? 0 : second, buf);
 	free(buf);
 	if (r < 0)
 		return r;

@@ -280,7 +280,7 @@ static int upkeep(struct sv_store *s)
 	uint64_t since = s->ledger.stick_written_bytes - s->root_log_bytes;
 	int r = 0;
 
-	if (s->log.unflushed_bytes >= sv_max64(s->anchor.lie_window_bytes / 2, 8u << 20))
+	if (s->log.unflushed_bytes >= sv_flush_distance(s))
 		r = flush_sealed(s);
 	if (r == 0 &&
 	    (since >= s->anchor.checkpoint_bytes || s->map.dirty_pages > s->map.pool_pages / 2))

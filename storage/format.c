@@ -54,8 +54,9 @@ void sv_anchor_encode(const struct sv_anchor *a, uint8_t *buf)
 	sv_put64(&c, a->gate_seq);
 	sv_put_bytes(&c, a->host, SV_HOST_BYTES);
 	sv_put64(&c, a->since_s);
-	assert(!c.bad && c.off <= SV_ANCHOR_BYTES - SV_HASH_BYTES);
-	sv_hash128(buf, SV_ANCHOR_BYTES - SV_HASH_BYTES, buf + SV_ANCHOR_BYTES - SV_HASH_BYTES);
+	assert(!c.bad && c.off <= SV_ANCHOR_CHECKED_BYTES - SV_HASH_BYTES);
+	sv_hash128(buf, SV_ANCHOR_CHECKED_BYTES - SV_HASH_BYTES,
+		   buf + SV_ANCHOR_CHECKED_BYTES - SV_HASH_BYTES);
 }
 
 int sv_anchor_decode(const uint8_t *buf, struct sv_anchor *ret_anchor)
@@ -67,8 +68,8 @@ int sv_anchor_decode(const uint8_t *buf, struct sv_anchor *ret_anchor)
 
 	if (memcmp(sv_cur_take(&c, sizeof(anchor_magic)), anchor_magic, sizeof(anchor_magic)) != 0)
 		return -EMEDIUMTYPE;
-	sv_hash128(buf, SV_ANCHOR_BYTES - SV_HASH_BYTES, hash);
-	if (memcmp(hash, buf + SV_ANCHOR_BYTES - SV_HASH_BYTES, SV_HASH_BYTES) != 0)
+	sv_hash128(buf, SV_ANCHOR_CHECKED_BYTES - SV_HASH_BYTES, hash);
+	if (memcmp(hash, buf + SV_ANCHOR_CHECKED_BYTES - SV_HASH_BYTES, SV_HASH_BYTES) != 0)
 		return -EBADMSG;
 	version = sv_get32(&c);
 	sv_get32(&c);
@@ -96,14 +97,15 @@ int sv_anchor_decode(const uint8_t *buf, struct sv_anchor *ret_anchor)
 }
 
 /* The ledger as the header carries it: this order is the format. */
-#define LEDGER_FIELDS(X)                                                                           \
-	X(guest_written_bytes)                                                                     \
-	X(guest_read_bytes) X(guest_discarded_bytes) X(stick_written_bytes) X(stick_read_bytes)    \
-		X(payload_bytes) X(padding_bytes) X(metadata_bytes) X(cleaner_bytes)               \
-			X(convert_bytes) X(state_bytes) X(coalesced_bytes) X(noop_skipped_bytes)   \
-				X(zero_skipped_bytes) X(compression_saved_bytes) X(flushes)        \
-					X(batches) X(checkpoints) X(segments_cleaned) X(sessions)  \
-						X(unclean_detaches) X(first_used_s)
+/* clang-format off */
+#define LEDGER_FIELDS(X) \
+	X(guest_written_bytes) X(guest_read_bytes) X(guest_discarded_bytes) \
+	X(stick_written_bytes) X(stick_read_bytes) X(payload_bytes) X(padding_bytes) \
+	X(metadata_bytes) X(cleaner_bytes) X(convert_bytes) X(state_bytes) \
+	X(coalesced_bytes) X(noop_skipped_bytes) X(zero_skipped_bytes) \
+	X(compression_saved_bytes) X(flushes) X(batches) X(checkpoints) X(segments_cleaned) \
+	X(sessions) X(unclean_detaches) X(first_used_s)
+/* clang-format on */
 
 static void ledger_put(struct sv_cur *c, const struct sv_ledger *l)
 {

@@ -12,6 +12,7 @@
 
 #define SV_FORMAT_VERSION 1u
 #define SV_ANCHOR_BYTES 4096u
+#define SV_ANCHOR_CHECKED_BYTES 512u /* one sector, so that it cannot be torn */
 #define SV_HEAD_FIXED_BYTES 384u /* of a batch header, before the records */
 #define SV_HASH_BYTES 16u
 #define SV_GRAIN_BYTES 16u /* units start and end on it */
@@ -23,6 +24,7 @@
 #define SV_PAGE_BYTES (SV_PAGE_ENTRIES * 8u)
 #define SV_PAGE_UNIT_BYTES (SV_UNIT_HEAD_BYTES + SV_PAGE_BYTES)
 #define SV_HOST_BYTES 64u
+#define SV_EPOCH_SALT_BITS 16u /* low bits of an epoch's number are random */
 #define SV_MAX_LEVELS 8u
 
 /* Where a batch's header lies, and what its successor will need of it. */

@@ -124,6 +124,19 @@ static int make_fuse(const struct sv_fuse_disk_ops *ops, void *disk,
 	return err;
 }
 
+/* fusermount3 speaks to standard error only; what it can have against an ordinary user is known. */
+static int mount_refused(const struct sv_fuse_options *opts)
+{
+	if (geteuid() == 0)
+		return -EIO;
+	if (!why[0])
+		snprintf(why, sizeof(why), "%s",
+			 opts->allow_root ? "letting root in needs the line user_allow_other in "
+					    "/etc/fuse.conf"
+					  : "fusermount3 is missing or refused");
+	return -EPERM;
+}
+
 int sv_fuse_mount_disk(const struct sv_fuse_disk_ops *ops, void *disk, const char *mountpoint,
 		       const struct sv_fuse_options *opts, struct sv_fuse **ret_fuse)
 {
@@ -148,7 +161,7 @@ int sv_fuse_mount_disk(const struct sv_fuse_disk_ops *ops, void *disk, const cha
 	err = make_fuse(ops, disk, opts, &fuse);
 	if (!err && fuse_session_mount(fuse->session, path)) {
 		sv_fuse_destroy(fuse);
-		err = -EIO;
+		err = mount_refused(opts);
 	}
 	free(path);
 	if (!err)

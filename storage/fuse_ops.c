@@ -46,7 +46,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_write = SV_FUSE_IO_BYTES; /* libfuse derives max_pages from it: reads, too */
 	conn->max_background = MAX_BACKGROUND;
 	conn->congestion_threshold = MAX_BACKGROUND;
-	/* A pipe costs more than the copy it saves, up to 1 MiB: measured, see DESIGN.md. */
+	/* A pipe saves nothing: data goes through memory, to be compressed. See DESIGN.md. */
 	conn->want &=
 		~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
 	/* With it an O_TRUNC arrives in the open, where it is ignored, apart from truncate(2). */

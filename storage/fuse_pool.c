@@ -151,7 +151,7 @@ static void sleep_tick(struct sv_fuse_pool *pool)
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += TICK_MS * 1000000;
+	until.tv_nsec += TICK_MS * 1000000L;
 	if (until.tv_nsec >= 1000000000) {
 		until.tv_nsec -= 1000000000;
 		until.tv_sec++;
@@ -224,7 +224,7 @@ void sv_fuse_pool_end(struct sv_fuse_pool *pool)
 	sem_post(&pool->wake);
 }
 
-/* As many as there are CPUs, but two so that something goes on beside a flush, and four at most. */
+/* As many as there are CPUs to run on, four at most: what hangs is the watch's business. */
 static unsigned base_workers(unsigned max_workers)
 {
 	cpu_set_t cpus;
@@ -232,7 +232,7 @@ static unsigned base_workers(unsigned max_workers)
 
 	if (!sched_getaffinity(0, sizeof(cpus), &cpus))
 		count = (unsigned)CPU_COUNT(&cpus);
-	count = count < 2 ? 2 : count > 4 ? 4 : count;
+	count = count > 4 ? 4 : count;
 	return count < max_workers ? count : max_workers;
 }
 

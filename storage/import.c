@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* import.c: copies a source into an empty sink: data only, in ascending aligned requests. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,10 +106,10 @@ static int copy_all(struct import *im)
 			return r;
 		if (off_bytes >= size_bytes)
 			return 0;
-		/* From the block's start to the end of the chunk; all before it is done (M1). */
+		/* From the block's start to the end of its chunk, where the last one ended or
+		 * later. */
 		off_bytes -= off_bytes % SV_BLOCK_BYTES;
-		if (off_bytes < progress->done_bytes)
-			off_bytes = progress->done_bytes;
+		assert(off_bytes >= progress->done_bytes); /* M1 */
 		uint64_t len_bytes = CHUNK_BYTES - off_bytes % CHUNK_BYTES;
 		if (len_bytes > size_bytes - off_bytes)
 			len_bytes = size_bytes - off_bytes;

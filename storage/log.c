@@ -19,7 +19,7 @@
 
 #define RATE_BYTES (512u << 10) /* shorter writes say more of commands than of the rate */
 #define LEAST_DIRTY_BYTES (2u << 20)
-#define MANY_FLUSHES 8u
+#define MANY_FLUSHES 4u
 
 /* How fast long writes go, smoothed; it bounds what may wait in memory (two seconds of it). */
 static void note_rate(struct sv_store *s, uint32_t len_bytes, uint64_t took_ms)
@@ -61,7 +61,6 @@ int sv_log_flush(struct sv_store *s)
 	if (r == 0) {
 		s->log.unflushed_bytes = 0;
 		s->log.flushes_here++;
-		s->ledger.flushes++;
 	} else {
 		s->log.flush_error = r;
 		if (r == -ENODEV)
@@ -88,18 +87,26 @@ void sv_log_link(const struct sv_store *s, struct sv_link *ret_link, uint32_t to
 	memcpy(ret_link->hash, s->log.hash, SV_HASH_BYTES);
 }
 
+/* Each flush of a segment that was never written before costs the host's file system a commit:
+ * where they are many, it pays to write segments over before they take any. */
+static bool many_costly_flushes(const struct sv_store *s)
+{
+	return s->geo.first_write_costs && s->log.flushes_here >= MANY_FLUSHES;
+}
+
 /* The named next segment becomes the head, and another one is named (L2). */
 static int roll(struct sv_store *s)
 {
 	uint32_t next;
-	bool prepare;
-	int r;
+	bool virgin = sv_is_virgin(s, s->log.next);
+	int r = 0;
 
+	/* Now the head's erase unit is done with, and no other is open. */
+	if (virgin && many_costly_flushes(s))
+		r = sv_convert(s, s->log.next, NULL);
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&s->lock);
-	/* Where flushes are many, each into a segment never written would cost the host's file
-	 * system a commit: then the next one is written over now, at a moment when the head's
-	 * erase unit is full and no other is open. */
-	prepare = s->geo.first_write_costs && s->log.flushes_here >= MANY_FLUSHES;
 	r = sv_segs_alloc(&s->segs, SV_SEG_NEXT, &next);
 	if (r == 0) {
 		s->ledger.padding_bytes += s->anchor.segment_bytes - s->log.offset;
@@ -108,13 +115,12 @@ static int roll(struct sv_store *s)
 		s->log.segment = s->log.next;
 		s->log.next = next;
 		s->log.offset = 0;
+		s->log.virgin = virgin && s->log.flushes_here < MANY_FLUSHES;
 		s->log.flushes_here = 0;
 		s->log.generation = sv_new_generation(s);
 		sv_segs_begin(&s->segs, s->log.segment, s->log.generation, s->log.seq + 1);
 	}
 	pthread_mutex_unlock(&s->lock);
-	if (r == 0 && prepare && sv_is_virgin(s, next))
-		r = sv_convert(s, next, NULL);
 	return r;
 }
 
@@ -140,7 +146,8 @@ int sv_part_begin(struct sv_store *s, struct sv_part *part, uint32_t record_byte
 
 	want_bytes = sv_align_up(want_bytes + least, s->anchor.page_bytes);
 	if ((room < want_bytes && want_bytes <= s->anchor.segment_bytes / 16) ||
-	    room < least + SV_UNIT_MAX_BYTES / 8 + SV_RAW_UNIT_BYTES || room < s->anchor.page_bytes)
+	    room < least + SV_UNIT_MAX_BYTES / 8 + SV_RAW_UNIT_BYTES ||
+	    room < s->anchor.page_bytes || (s->log.virgin && many_costly_flushes(s)))
 		r = roll(s);
 	if (r < 0)
 		return r;

@@ -61,6 +61,8 @@ static int read_anchors(struct sv_store *s, struct sv_anchor pair[2], unsigned *
 	if (first < 0 && second < 0)
 		return first;
 	*ret_count = first == 0 && second == 0 ? 2 : 1;
+	s->second_first =
+		first == 0 && (second < 0 || pair[0].anchor_seq > pair[1].anchor_seq);
 	if (*ret_count == 2 && pair[1].anchor_seq > pair[0].anchor_seq) {
 		struct sv_anchor a = pair[0];
 
@@ -268,7 +270,7 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 		return -EBADMSG;
 	sv_segs_set_role(&s->segs, s->log.segment, SV_SEG_HEAD);
 	sv_segs_set_role(&s->segs, s->log.next, SV_SEG_NEXT);
-	for (size_t i = 0; i < w->count; i++)
+	for (size_t i = 0; i < w->count && i < w->bad_moves; i++)
 		if (w->v[i].flags & SV_BATCH_ROOT) {
 			struct sv_link link = {.segment = w->v[i].segment,
 					       .offset = w->v[i].offset,
@@ -279,6 +281,7 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 			s->root_log_bytes = w->v[i].log_bytes + w->v[i].total_bytes;
 			sv_marks_add(&s->roots, &link, s->root_log_bytes);
 		}
+	s->bad_moves = w->bad_moves != SIZE_MAX;
 	sv_marks_add(&s->anchors, &older->root, older->log_bytes);
 	sv_segs_set_gate(&s->segs, sv_min64(older->gate_seq, s->anchor.gate_seq));
 	sv_update_gate(s);
@@ -301,16 +304,14 @@ static int recover_from(struct sv_store *s, const struct sv_anchor *a,
 			const struct sv_anchor *older)
 {
 	struct sv_walk walk = {0};
-	size_t start = 0, bad;
+	size_t start = 0;
 	int r;
 
 	s->anchor = *a;
 	if (!params_sane(s, a))
 		return -EBADMSG;
 	r = sv_walk_chain(s, &walk);
-	if (r == 0)
-		r = sv_walk_verify(s, &walk, &bad);
-	for (size_t i = 0; r == 0 && i < walk.count && i < bad; i++)
+	for (size_t i = 0; r == 0 && i < walk.count && i < walk.bad_moves; i++)
 		if (walk.v[i].flags & SV_BATCH_ROOT)
 			start = i;
 	if (r == 0)
@@ -364,14 +365,48 @@ int sv_recover(struct sv_store *s)
 }
 
 /*
+ * Zeros over what is left of the segment that is given up. The stick's controller would have to
+ * copy as much; and the log moves on by a segment for each one it uses up, which is what makes the
+ * reserve enough however often a session ends without a close (room.c). Orphans go with it: they
+ * are kept only where they tell of a loss.
+ */
+static int fill_up(struct sv_store *s)
+{
+	uint32_t chunk = (uint32_t)sv_min64(1u << 20, s->anchor.segment_bytes);
+	uint8_t *zeros = NULL;
+	int r = 0;
+
+	if (posix_memalign((void **)&zeros, 4096, chunk))
+		return -ENOMEM;
+	memset(zeros, 0, chunk);
+	while (r == 0 && s->log.offset < s->anchor.segment_bytes) {
+		uint32_t len = (uint32_t)sv_min64(chunk, s->anchor.segment_bytes - s->log.offset);
+
+		r = sv_log_write(s, zeros, len, sv_place(s, s->log.segment, s->log.offset));
+		s->log.offset += len;
+		s->ledger.padding_bytes += len;
+	}
+	free(zeros);
+	return r;
+}
+
+/*
  * A fresh segment for a new epoch: what lies behind the tail may be torn. Only a log that was
  * closed, with no epoch begun since, ends where nothing was ever written: there it goes on, or a
- * store that is opened a thousand times would use up a thousand segments.
+ * store that is opened a thousand times would use up a thousand segments. Not, though, in the
+ * segment with the root that the anchors name: a torn write may take what lies before it along.
  */
-static void choose_head(struct sv_store *s)
+static int choose_head(struct sv_store *s)
 {
-	if (!s->recovery.clean || s->anchor.epoch != s->log.epoch)
-		s->log.offset = s->anchor.segment_bytes;
+	int r = 0;
+
+	if (!s->recovery.clean || s->anchor.epoch != s->log.epoch ||
+	    s->anchor.root.segment == s->log.segment)
+		r = s->recovery.lost_flushed_batches ? 0 : fill_up(s);
+	else
+		return 0;
+	s->log.offset = s->anchor.segment_bytes;
+	return r;
 }
 
 int sv_begin_epoch(struct sv_store *s)
@@ -384,9 +419,16 @@ int sv_begin_epoch(struct sv_store *s)
 		return -errno;
 	if (s->opts.host)
 		snprintf(rec.session.host, SV_HOST_BYTES, "%s", s->opts.host);
-	choose_head(s);
+	if (s->segs.free < 4)
+		sv_grow_ahead(s);
+	r = choose_head(s);
+	if (r < 0)
+		return r;
 	memcpy(s->log.before_opening, s->log.hash, SV_HASH_BYTES);
-	s->log.epoch = sv_max64(s->log.epoch, s->anchor.epoch) + 1;
+	/* An opening that the stick lost leaves orphans of its epoch: no number is used twice. */
+	s->log.epoch = (sv_max64(s->log.epoch, s->anchor.epoch) >> SV_EPOCH_SALT_BITS) + 1;
+	s->log.epoch = s->log.epoch << SV_EPOCH_SALT_BITS |
+		       (s->log.generation_seed & ((1u << SV_EPOCH_SALT_BITS) - 1));
 	s->ledger.sessions++;
 	s->ledger.unclean_detaches += !s->recovery.clean;
 	r = sv_part_begin(s, &part, SV_REC_SESSION_BYTES, 0);

@@ -8,6 +8,7 @@
 #include <linux/fs.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -110,6 +111,18 @@ int source_file_read(const struct source_file *file, void *buf, size_t len_bytes
 		len_bytes -= (size_t)n;
 	}
 	return 0;
+}
+
+char *source_path_beside(const char *image, const char *name)
+{
+	const char *slash = strrchr(image, '/');
+	size_t dir_len = slash && name[0] != '/' ? (size_t)(slash - image) + 1 : 0;
+	size_t size = dir_len + strlen(name) + 1;
+	char *path = malloc(size);
+
+	if (path)
+		snprintf(path, size, "%.*s%s", (int)dir_len, image, name);
+	return path;
 }
 
 int source_size_check(uint64_t size_bytes, struct sv_source_error *err)

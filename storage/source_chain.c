@@ -6,13 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "source_qcow_header.h"
+#include "source_qcow_table.h"
 
 /*
  * A chain is opened from the top down; each image is a layer over the source of the images below
- * it (source_overlay.c). Only qcow images have backing files that are followed here. QEMU, where
- * it reads one layer, is told to leave the rest of the chain alone: one place decides which files
- * are opened, and as which format.
+ * it (source_overlay.c). Images of qcow, qcow2 and VMDK have backing files. QEMU, where it reads
+ * one layer, is told to leave the rest of the chain alone: one place decides which files are
+ * opened, and as which format.
  *
  *  C1  no file is opened twice in a chain (by device and inode, not by name), and no chain has
  *      more than CHAIN_MAX images: opening ends.
@@ -57,43 +57,29 @@ static const char *plain_name(const char *name)
 	return name[strcspn(name, ":/")] == ':' ? NULL : name;
 }
 
-/* The path of a backing file: relative to the folder of the image that names it. */
-static char *backing_path(const char *image, const char *name)
-{
-	const char *slash = strrchr(image, '/');
-	size_t dir_len = slash && name[0] != '/' ? (size_t)(slash - image) + 1 : 0;
-	size_t size = dir_len + strlen(name) + 1;
-	char *path = malloc(size);
-
-	if (path)
-		snprintf(path, size, "%.*s%s", (int)dir_len, image, name);
-	return path;
-}
-
 static int open_image(struct chain *chain, const char *path, const char *format,
 		      struct sv_source **ret_source, struct sv_source_error *err);
 
-static int open_below(struct chain *chain, const char *path, const struct qcow_header *header,
+/* `name` and `format` are the image's words for its backing file; `format` "": not said. */
+static int open_below(struct chain *chain, const char *path, const char *name, const char *format,
 		      struct sv_source **ret_source, struct sv_source_error *err)
 {
 	struct sv_source_error why = {""};
-	const char *format = NULL;
-	const char *name = plain_name(header->backing);
+	const char *known = format[0] ? source_format_named(format) : NULL;
+	const char *plain = plain_name(name);
 
-	if (!name)
+	if (!plain)
 		return source_fail(err, -ENOTSUP,
 				   "has the backing file '%s', which is not a file of this host; "
 				   "flatten it first with qemu-img convert",
-				   header->backing);
-	if (header->backing_format[0])
-		format = source_format_named(header->backing_format);
-	if (header->backing_format[0] && !format)
+				   name);
+	if (format[0] && !known)
 		return source_fail(err, -ENOTSUP, "has a backing file of the unknown format '%s'",
-				   header->backing_format);
-	char *below = backing_path(path, name);
+				   format);
+	char *below = source_path_beside(path, plain);
 	if (!below)
 		return source_fail(err, -ENOMEM, "needs more memory than there is");
-	int r = open_image(chain, below, format, ret_source, &why);
+	int r = open_image(chain, below, known, ret_source, &why);
 	/* Of a long chain only the image that is to blame is named. */
 	if (r < 0 && strncmp(why.text, BACKING_FILE, strlen(BACKING_FILE)) == 0)
 		source_fail(err, r, "%s", why.text);
@@ -103,33 +89,96 @@ static int open_below(struct chain *chain, const char *path, const struct qcow_h
 	return r;
 }
 
-/* Takes `file` on success only. */
-static int open_qcow_layer(struct chain *chain, const char *path, struct source_file *file,
-			   const struct qcow_header *header, struct sv_source **ret_source,
+/* Puts a layer that is opened, or failed with `r`, over what is below it (NULL: nothing). Owns
+ * both. */
+static int join(int r, struct sv_source *layer, struct sv_source *below,
+		struct sv_source **ret_source, struct sv_source_error *err)
+{
+	if (r == 0 && !below) {
+		*ret_source = layer;
+		return 0;
+	}
+	if (r == 0) {
+		r = source_overlay_open(layer, below, ret_source);
+		if (r == 0)
+			return 0;
+		source_fail(err, r, "needs more memory than there is");
+		sv_source_close(layer);
+	}
+	sv_source_close(below);
+	return r;
+}
+
+/* Through QEMU; the file, which QEMU opens itself, is closed on success. */
+static int open_qemu_layer(struct chain *chain, const char *path, const char *format,
+			   const char *why, struct source_file *file, struct sv_source **ret_source,
 			   struct sv_source_error *err)
 {
 	struct source_qemu_request req = {
 		.path = path,
-		.format = header->version == 1 ? "qcow" : "qcow2",
-		.why = header->needs_qemu,
+		.format = format,
+		.why = why,
 		.qemu_nbd = chain->opts->qemu_nbd,
 		.block_device = file->block_device,
-		.layer = true,
+		.layer = strcmp(format, "vmdk") == 0 || strcmp(format, "qcow2") == 0 ||
+			 strcmp(format, "qcow") == 0,
 	};
-	bool aligned = true;
 
-	if (!req.why) {
-		int r = qcow_tables_aligned(file, header, &aligned, err);
-		if (r < 0)
-			return r;
-	}
-	if (!aligned)
-		req.why = "its tables lie where libqcow does not find them";
-	if (!req.why)
-		return source_qcow_open(file, header, ret_source, err);
 	int r = source_qemu_open(&req, ret_source, err);
 	if (r == 0)
 		source_file_close(file);
+	return r;
+}
+
+/* QEMU reads zeros where a table or a cluster lies behind the end of its file: look first. */
+static int check_for_qemu(const char *path, const struct source_file *file,
+			  const struct qcow_header *header, struct sv_source_error *err)
+{
+	struct source_file data = {.fd = -1, .bytes = file->bytes};
+	struct sv_source_error why = {""};
+	struct qcow_table table;
+	int r = 0;
+
+	if (header->data_file[0]) {
+		char *name = source_path_beside(path, header->data_file);
+		r = name ? source_file_open(name, &data, &why) : -ENOMEM;
+		if (r < 0)
+			source_fail(err, r, "its data file %s %s", header->data_file, why.text);
+		free(name);
+	}
+	if (r == 0)
+		r = qcow_table_init(&table, file, header);
+	if (r == 0) {
+		table.data_bytes = data.bytes;
+		r = qcow_table_check(&table, err);
+		qcow_table_free(&table);
+	}
+	source_file_close(&data);
+	return r;
+}
+
+static int open_qcow_layer(struct chain *chain, const char *path, struct source_file *file,
+			   const struct qcow_header *header, struct sv_source **ret_source,
+			   struct sv_source_error *err)
+{
+	const char *why = header->needs_qemu;
+	bool aligned = true;
+	int r = 0;
+
+	if (!why)
+		r = qcow_tables_aligned(file, header, &aligned, err);
+	if (!aligned)
+		why = "its tables lie where libqcow does not find them";
+	if (r == 0 && why)
+		r = check_for_qemu(path, file, header, err);
+	if (r < 0)
+		return r;
+	if (why)
+		return open_qemu_layer(chain, path, header->version == 1 ? "qcow" : "qcow2", why,
+				       file, ret_source, err);
+	r = source_qcow_open(file, header, ret_source, err);
+	if (r == 0)
+		file->fd = -1; /* the layer's now */
 	return r;
 }
 
@@ -141,44 +190,53 @@ static int open_qcow(struct chain *chain, const char *path, struct source_file *
 
 	int r = qcow_header_read(file, &header, err);
 	if (r == 0 && header.backing[0])
-		r = open_below(chain, path, &header, &below, err);
+		r = open_below(chain, path, header.backing, header.backing_format, &below, err);
 	if (r == 0)
 		r = open_qcow_layer(chain, path, file, &header, &layer, err);
-	if (r == 0 && below) {
-		r = source_overlay_open(layer, below, ret_source);
-		if (r == 0)
-			return 0;
-		file->fd = -1; /* went with the layer */
-		sv_source_close(layer);
-		source_fail(err, r, "needs more memory than there is");
-	}
-	if (r < 0)
-		sv_source_close(below);
-	else
-		*ret_source = layer;
-	return r;
+	return join(r, layer, below, ret_source, err);
+}
+
+#define WHY_QEMU "it is not in a format that is read without QEMU"
+
+static int open_vmdk(struct chain *chain, const char *path, struct source_file *file,
+		     struct sv_source **ret_source, struct sv_source_error *err)
+{
+	struct sv_source *layer = NULL, *below = NULL;
+	char parent[SOURCE_NAME_BYTES];
+
+	int r = source_vmdk_parent(file, parent, err);
+	if (r == 0 && parent[0])
+		r = open_below(chain, path, parent, "", &below, err);
+	if (r == 0)
+		r = source_vmdk_check(file, path, err);
+	if (r == 0)
+		r = open_qemu_layer(chain, path, "vmdk", WHY_QEMU, file, &layer, err);
+	return join(r, layer, below, ret_source, err);
 }
 
 static int open_as(struct chain *chain, const char *path, const char *format,
 		   struct source_file *file, struct sv_source **ret_source,
 		   struct sv_source_error *err)
 {
-	struct source_qemu_request req = {
-		.path = path,
-		.format = format,
-		.why = "it is not in a format that is read without QEMU",
-		.qemu_nbd = chain->opts->qemu_nbd,
-		.block_device = file->block_device,
-	};
+	int r = 0;
 
-	if (strcmp(format, "raw") == 0)
-		return source_raw_open(file, ret_source, err);
+	if (strcmp(format, "raw") == 0) {
+		r = source_raw_open(file, ret_source, err);
+		if (r == 0)
+			file->fd = -1; /* the source's now */
+		return r;
+	}
 	if (strcmp(format, "qcow") == 0 || strcmp(format, "qcow2") == 0)
 		return open_qcow(chain, path, file, ret_source, err);
-	int r = source_qemu_open(&req, ret_source, err);
-	if (r == 0)
-		source_file_close(file);
-	return r;
+	if (strcmp(format, "vmdk") == 0)
+		return open_vmdk(chain, path, file, ret_source, err);
+	if (strcmp(format, "vpc") == 0)
+		r = source_vhd_check(file, err);
+	if (strcmp(format, "vdi") == 0)
+		r = source_vdi_check(file, err);
+	if (r < 0)
+		return r;
+	return open_qemu_layer(chain, path, format, WHY_QEMU, file, ret_source, err);
 }
 
 static int open_image(struct chain *chain, const char *path, const char *format,
@@ -197,8 +255,7 @@ static int open_image(struct chain *chain, const char *path, const char *format,
 		r = source_detect(&file, &format, err);
 	if (r == 0)
 		r = open_as(chain, path, format, &file, ret_source, err);
-	if (r < 0)
-		source_file_close(&file);
+	source_file_close(&file); /* where nobody took it */
 	return r;
 }
 

@@ -33,9 +33,13 @@ static const struct magic formats[] = {
 	{"vdi", 64, 4, "\x7f\x10\xda\xbe"},
 	{"vhdx", 0, 8, "vhdxfile"},
 	{"vpc", 0, 8, "conectix"},
-	{"qed", 0, 4, "QED\0"},
-	{"parallels", 0, 16, "WithoutFreeSpace"},
-	{"parallels", 0, 16, "WithouFreSpacExt"},
+};
+
+/* What QEMU reads, but reads as zeros where it was cut off, and nobody has any more. */
+static const struct magic others[] = {
+	{"QED", 0, 4, "QED\0"},
+	{"Parallels", 0, 16, "WithoutFreeSpace"},
+	{"Parallels", 0, 16, "WithouFreSpacExt"},
 };
 
 static const struct magic archives[] = {
@@ -92,6 +96,10 @@ int source_detect(const struct source_file *file, const char **ret_format,
 	const char *format = match(formats, sizeof(formats) / sizeof(formats[0]), head, head_bytes);
 	if (!format && head_bytes >= 8 && memcmp(head, "QFI\xfb", 4) == 0)
 		return source_fail(err, -ENOTSUP, "is a qcow image of a version that is not known");
+	const char *other = match(others, sizeof(others) / sizeof(others[0]), head, head_bytes);
+	if (other)
+		return source_fail(err, -ENOTSUP,
+				   "is a %s image; convert it first with qemu-img convert", other);
 	const char *archive =
 		match(archives, sizeof(archives) / sizeof(archives[0]), head, head_bytes);
 	if (!format && archive)

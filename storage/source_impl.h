@@ -6,6 +6,7 @@
 #include "stickvm/source.h"
 
 #define SECTOR_BYTES 512u
+#define SOURCE_NAME_BYTES 1024u /* of a backing file inside an image, with the final zero */
 
 /* Fills `err` (printf-like; NULL is fine; what is not printable becomes '?') and returns `value`,
  * so that a caller can `return source_fail(err, -EBADMSG, ...)`. */
@@ -28,6 +29,9 @@ void source_file_close(struct source_file *file);
 int source_file_read(const struct source_file *file, void *buf, size_t len_bytes,
 		     uint64_t off_bytes);
 
+/* The path of a file that an image names: relative to the image's folder. To be freed. */
+char *source_path_beside(const char *image, const char *name);
+
 /* -EINVAL with a clause unless a disk can have this size. */
 int source_size_check(uint64_t size_bytes, struct sv_source_error *err);
 
@@ -44,6 +48,15 @@ int source_raw_open(const struct source_file *file, struct sv_source **ret_sourc
 struct qcow_header;
 int source_qcow_open(const struct source_file *file, const struct qcow_header *header,
 		     struct sv_source **ret_source, struct sv_source_error *err);
+
+/* The parent that a VMDK names; "" for none. */
+int source_vmdk_parent(const struct source_file *file, char ret_name[SOURCE_NAME_BYTES],
+		       struct sv_source_error *err);
+/* Refuse what QEMU would misread, or read as zeros because it was cut off. */
+int source_vmdk_check(const struct source_file *file, const char *path,
+		      struct sv_source_error *err);
+int source_vhd_check(const struct source_file *file, struct sv_source_error *err);
+int source_vdi_check(const struct source_file *file, struct sv_source_error *err);
 
 /* What QEMU is to open. With `layer` its backing file is left out: what is not in the image
  * itself is SV_EXTENT_BELOW. `why` says in the error what needs QEMU. */

@@ -8,7 +8,7 @@
 #include <sys/types.h>
 #include <zlib.h>
 
-#include "source_qcow_header.h"
+#include "source_qcow_table.h"
 
 /*
  * libqcow has no call for what is allocated, and serves wrong bytes without an error in cases that
@@ -27,14 +27,6 @@
  * second handle of the same image without a parent: by Q2 it is never read, and if it were, it
  * would refuse.
  */
-enum place_kind { PLACE_BELOW, PLACE_ZERO, PLACE_PLAIN, PLACE_PACKED };
-
-struct place {
-	enum place_kind kind;
-	uint64_t off_bytes; /* in the file */
-	uint64_t len_bytes; /* PACKED: compressed; what lies behind the end of the file is cut */
-};
-
 #define NO_INDEX UINT64_MAX
 
 struct source_qcow {
@@ -43,9 +35,7 @@ struct source_qcow {
 	struct qcow_header header;
 	libqcow_file_t *lib;
 	libqcow_file_t *stand_in; /* parent of `lib` where there is a backing file */
-	uint64_t l1_index;	  /* of the L2 table in `l2`; NO_INDEX: none */
-	bool l2_present;
-	uint8_t *l2;
+	struct qcow_table table;
 	/* The last compressed cluster that was read; allocated when the first one is met. */
 	uint64_t unpacked_index;
 	uint8_t *unpacked, *check, *packed;
@@ -59,10 +49,13 @@ static struct source_qcow *qcow_of(struct sv_source *src)
 
 static int damaged_at(struct source_qcow *q, uint64_t index, const char *what)
 {
-	return source_fail(&q->head.error, -EBADMSG,
-			   "is damaged or truncated at byte %llu of its disk: %s; copy it again or "
-			   "look at it with qemu-img check",
-			   (unsigned long long)(index << q->header.cluster_bits), what);
+	return qcow_damaged(&q->header, index, what, &q->head.error);
+}
+
+/* Q1 is checked by this. */
+static int lookup(struct source_qcow *q, uint64_t index, struct qcow_place *ret_place)
+{
+	return qcow_table_find(&q->table, index, ret_place, &q->head.error);
 }
 
 /* What libqcow says, without the names of its functions. Frees `lib_err`. */
@@ -78,105 +71,11 @@ static int lib_fail(struct sv_source_error *err, libqcow_error_t *lib_err, const
 	return source_fail(err, -EBADMSG, "cannot be %s by libqcow: %.*s", doing, (int)len, what);
 }
 
-/* Loads the L2 table of an L1 entry, or finds that there is none. */
-static int load_l2(struct source_qcow *q, uint64_t l1_index)
+static enum sv_extent extent_of(enum qcow_place_kind kind)
 {
-	const struct qcow_header *h = &q->header;
-	uint64_t covered = l1_index << h->l2_bits;
-	uint8_t raw[8];
-
-	if (l1_index == q->l1_index)
-		return 0;
-	q->l1_index = NO_INDEX;
-	int r = source_file_read(&q->file, raw, sizeof(raw), h->l1_off_bytes + 8 * l1_index);
-	if (r < 0)
-		return damaged_at(q, covered, "its L1 table cannot be read");
-	uint64_t entry = qcow_get64(raw);
-	if (h->version > 1)
-		entry &= ~(UINT64_C(1) << 63); /* "reference count is one" */
-	q->l2_present = entry != 0;
-	if (entry != 0) {
-		uint64_t l2_bytes = qcow_l2_bytes(h);
-		if (entry % l2_bytes != 0 || entry > q->file.bytes ||
-		    l2_bytes > q->file.bytes - entry)
-			return damaged_at(q, covered, "an L2 table lies outside the file");
-		if (source_file_read(&q->file, q->l2, (size_t)l2_bytes, entry) < 0)
-			return damaged_at(q, covered, "an L2 table cannot be read");
-	}
-	q->l1_index = l1_index;
-	return 0;
-}
-
-/* How much of a cluster belongs to the disk. */
-static uint64_t used_bytes(const struct source_qcow *q, uint64_t index)
-{
-	uint64_t rest = q->head.size_bytes - (index << q->header.cluster_bits);
-	uint64_t whole = qcow_cluster_bytes(&q->header);
-
-	return rest < whole ? rest : whole;
-}
-
-static int decode_packed(struct source_qcow *q, uint64_t index, uint64_t entry,
-			 struct place *ret_place)
-{
-	const struct qcow_header *h = &q->header;
-	struct place p = {.kind = PLACE_PACKED};
-
-	if (h->version == 1) {
-		uint32_t shift = 63 - h->cluster_bits;
-		p.len_bytes = (entry & ~(UINT64_C(1) << 63)) >> shift;
-		p.off_bytes = entry & ((UINT64_C(1) << shift) - 1);
-	} else {
-		uint32_t shift = 62 - (h->cluster_bits - 8);
-		uint64_t sectors = (entry & ((UINT64_C(1) << 62) - 1)) >> shift;
-		p.off_bytes = entry & ((UINT64_C(1) << shift) - 1);
-		p.len_bytes = (sectors + 1) * SECTOR_BYTES - p.off_bytes % SECTOR_BYTES;
-	}
-	if (p.off_bytes >= q->file.bytes || p.len_bytes == 0)
-		return damaged_at(q, index, "a compressed cluster lies outside the file");
-	/* Versions 2 and 3 count whole sectors; the stream itself may end before. Q3 finds a cut.
-	 */
-	if (p.len_bytes > q->file.bytes - p.off_bytes)
-		p.len_bytes = q->file.bytes - p.off_bytes;
-	*ret_place = p;
-	return 0;
-}
-
-/* Where a cluster is. Q1 is checked here. */
-static int lookup(struct source_qcow *q, uint64_t index, struct place *ret_place)
-{
-	const struct qcow_header *h = &q->header;
-	bool v1 = h->version == 1;
-
-	int r = load_l2(q, index >> h->l2_bits);
-	if (r < 0)
-		return r;
-	uint64_t entry = 0;
-	if (q->l2_present)
-		entry = qcow_get64(q->l2 + 8 * (index & ((UINT64_C(1) << h->l2_bits) - 1)));
-	if (entry >> (v1 ? 63 : 62) & 1)
-		return decode_packed(q, index, entry, ret_place);
-	if (!v1)
-		entry &= ~(UINT64_C(1) << 63);
-	bool zero = !v1 && (entry & 1);
-	if (zero)
-		entry &= ~UINT64_C(1);
-	uint64_t need = used_bytes(q, index);
-	if (entry % qcow_cluster_bytes(h) != 0 || (zero && h->version == 2))
-		return damaged_at(q, index, "an L2 entry is not valid");
-	if (!zero && entry != 0 && (entry > q->file.bytes || need > q->file.bytes - entry))
-		return damaged_at(q, index, "a cluster lies beyond the end of the file");
-	ret_place->kind = zero ? PLACE_ZERO : entry ? PLACE_PLAIN : PLACE_BELOW;
-	ret_place->off_bytes = entry;
-	ret_place->len_bytes = need;
-	return 0;
-}
-
-static enum sv_extent extent_of(enum place_kind kind)
-{
-	if (kind == PLACE_BELOW)
+	if (kind == QCOW_BELOW)
 		return SV_EXTENT_BELOW;
-	return kind == PLACE_ZERO ? SV_EXTENT_HOLE : SV_EXTENT_DATA;
+	return kind == QCOW_ZERO ? SV_EXTENT_HOLE : SV_EXTENT_DATA;
 }
 
 /* A run ends at the latest where its L2 table ends, so that a call takes a bounded time. */
@@ -190,13 +89,13 @@ static int qcow_next(struct sv_source *src, uint64_t off_bytes, enum sv_extent *
 	uint64_t disk_end = (src->size_bytes + qcow_cluster_bytes(&q->header) - 1) >> bits;
 	uint64_t end = table_end < disk_end ? table_end : disk_end;
 	uint64_t stop = first + 1;
-	struct place place;
+	struct qcow_place place;
 
 	int r = lookup(q, first, &place);
 	if (r < 0)
 		return r;
 	enum sv_extent kind = extent_of(place.kind);
-	if (!q->l2_present)
+	if (!q->table.l2_present)
 		stop = end;
 	/* An error further on belongs to the call that starts there. */
 	struct sv_source_error keep = src->error;
@@ -251,7 +150,7 @@ static int packed_buffers(struct source_qcow *q)
 }
 
 /* Q3: inflates into q->check; a stream that gives less than a cluster is damaged. */
-static int inflate_check(struct source_qcow *q, uint64_t index, const struct place *place)
+static int inflate_check(struct source_qcow *q, uint64_t index, const struct qcow_place *place)
 {
 	size_t whole = (size_t)qcow_cluster_bytes(&q->header);
 
@@ -270,9 +169,9 @@ static int inflate_check(struct source_qcow *q, uint64_t index, const struct pla
 }
 
 /* Makes q->unpacked hold a compressed cluster. */
-static int load_packed(struct source_qcow *q, uint64_t index, const struct place *place)
+static int load_packed(struct source_qcow *q, uint64_t index, const struct qcow_place *place)
 {
-	size_t used = (size_t)used_bytes(q, index);
+	size_t used = (size_t)qcow_used_bytes(&q->header, index);
 
 	if (q->unpacked_index == index)
 		return 0;
@@ -294,14 +193,14 @@ static int read_in_cluster(struct source_qcow *q, uint8_t *buf, size_t len_bytes
 			   uint64_t off_bytes)
 {
 	uint64_t index = off_bytes >> q->header.cluster_bits;
-	struct place place;
+	struct qcow_place place;
 
 	int r = lookup(q, index, &place);
 	if (r < 0)
 		return r;
-	if (place.kind == PLACE_PLAIN)
+	if (place.kind == QCOW_PLAIN)
 		return lib_read(q, buf, len_bytes, off_bytes);
-	if (place.kind != PLACE_PACKED) { /* Q2 */
+	if (place.kind != QCOW_PACKED) { /* Q2 */
 		memset(buf, 0, len_bytes);
 		return 0;
 	}
@@ -342,7 +241,7 @@ static void qcow_close(struct sv_source *src)
 	free(q->unpacked);
 	free(q->check);
 	free(q->packed);
-	free(q->l2);
+	qcow_table_free(&q->table);
 	source_file_close(&q->file);
 	free(q);
 }
@@ -395,20 +294,19 @@ int source_qcow_open(const struct source_file *file, const struct qcow_header *h
 {
 	struct source_qcow *q = calloc(1, sizeof(*q));
 
-	if (q)
-		q->l2 = malloc((size_t)qcow_l2_bytes(header));
-	if (!q || !q->l2) {
-		free(q);
+	if (!q)
 		return source_fail(err, -ENOMEM, "needs more memory than there is");
-	}
 	q->head.ops = &qcow_ops;
 	q->head.format = header->version == 1 ? "qcow" : "qcow2";
 	q->head.size_bytes = header->size_bytes;
 	q->header = *header;
 	q->file = *file;
-	q->l1_index = NO_INDEX;
 	q->unpacked_index = NO_INDEX;
-	int r = open_handles(q, err);
+	int r = qcow_table_init(&q->table, &q->file, &q->header);
+	if (r < 0)
+		source_fail(err, r, "needs more memory than there is");
+	else
+		r = open_handles(q, err);
 	if (r < 0) {
 		q->file.fd = -1; /* stays the caller's */
 		qcow_close(&q->head);

@@ -39,6 +39,8 @@
 
 #define EXTENSION_END 0u
 #define EXTENSION_BACKING_FORMAT 0xe2792acau
+#define EXTENSION_DATA_FILE 0x44415441u
+#define QCOW_EXTERNAL_DATA "its data lies in another file"
 
 uint32_t qcow_get32(const uint8_t *p)
 {
@@ -108,7 +110,7 @@ static int read_backing_name(const struct source_file *file, struct qcow_header 
 {
 	if (off_bytes == 0 || len_bytes == 0)
 		return 0;
-	if (len_bytes >= QCOW_NAME_BYTES || off_bytes > file->bytes)
+	if (len_bytes >= SOURCE_NAME_BYTES || off_bytes > file->bytes)
 		return damaged(err, "the name of its backing file is out of bounds");
 	int r = read_part(file, h->backing, len_bytes, off_bytes, err);
 	if (r == 0 && (strlen(h->backing) != len_bytes))
@@ -131,23 +133,34 @@ static int check_features(uint64_t features, uint32_t compression, struct qcow_h
 		return source_fail(err, -ENOTSUP, "uses an unknown compression (%u)", compression);
 	if (compression == 1)
 		h->needs_qemu = "its clusters are compressed with zstd";
-	if (features & FEATURE_EXTENDED_L2)
+	if (features & FEATURE_EXTENDED_L2) {
 		h->needs_qemu = "it has extended L2 entries";
+		h->extended_l2 = true;
+	}
 	if (features & FEATURE_EXTERNAL_DATA)
-		h->needs_qemu = "its data lies in another file";
+		h->needs_qemu = QCOW_EXTERNAL_DATA;
 	return 0;
 }
 
-/* Finds the format of the backing file among the header extensions, which lie in [off, end). */
+static int read_extension(const struct source_file *file, char *text, size_t text_size,
+			  uint64_t off_bytes, uint32_t len_bytes, struct sv_source_error *err)
+{
+	if (len_bytes >= text_size)
+		return damaged(err, "a header extension is too long");
+	return read_part(file, text, len_bytes, off_bytes, err);
+}
+
+/* Finds file names and formats among the header extensions, which lie in [off, end). */
 static int read_extensions(const struct source_file *file, struct qcow_header *h, uint32_t off,
 			   uint64_t end, struct sv_source_error *err)
 {
 	uint8_t part[8];
+	int r = 0;
 
 	if (end > MAX_EXTENSIONS_BYTES)
 		end = MAX_EXTENSIONS_BYTES;
-	while (off + sizeof(part) <= end) {
-		int r = read_part(file, part, sizeof(part), off, err);
+	while (r == 0 && off + sizeof(part) <= end) {
+		r = read_part(file, part, sizeof(part), off, err);
 		if (r < 0)
 			return r;
 		uint32_t type = qcow_get32(part);
@@ -157,14 +170,31 @@ static int read_extensions(const struct source_file *file, struct qcow_header *h
 			return 0;
 		if (len_bytes > end - off)
 			return damaged(err, "a header extension is out of bounds");
-		if (type == EXTENSION_BACKING_FORMAT) {
-			if (len_bytes >= sizeof(h->backing_format))
-				return damaged(err, "the format of its backing file is too long");
-			return read_part(file, h->backing_format, len_bytes, off, err);
-		}
+		if (type == EXTENSION_BACKING_FORMAT)
+			r = read_extension(file, h->backing_format, sizeof(h->backing_format), off,
+					   len_bytes, err);
+		else if (type == EXTENSION_DATA_FILE)
+			r = read_extension(file, h->data_file, sizeof(h->data_file), off, len_bytes,
+					   err);
 		off += (len_bytes + 7) & ~7u;
 	}
-	return 0;
+	return r;
+}
+
+/* They end where the name of the backing file begins; the first images of version 2 have none. */
+static int read_names(const struct source_file *file, struct qcow_header *h, const uint8_t *raw,
+		      uint32_t header_bytes, struct sv_source_error *err)
+{
+	bool external = h->needs_qemu && strcmp(h->needs_qemu, QCOW_EXTERNAL_DATA) == 0;
+	uint64_t name_off = qcow_get64(raw + 8);
+
+	int r = read_backing_name(file, h, name_off, qcow_get32(raw + 16), err);
+	if (r == 0 && (h->backing[0] || external))
+		r = read_extensions(file, h, header_bytes,
+				    h->backing[0] ? name_off : qcow_cluster_bytes(h), err);
+	if (r == 0 && external && !h->data_file[0])
+		return damaged(err, "it does not name the file that its data lies in");
+	return r;
 }
 
 static int read_v1(const struct source_file *file, const uint8_t *raw, struct qcow_header *h,
@@ -224,8 +254,7 @@ static int read_v2(const struct source_file *file, struct qcow_header *h,
 		return damaged(err, "the size of its clusters is out of range");
 	if (h->version == 3)
 		r = read_v3_fields(file, h, &header_bytes, err);
-	/* Extended L2 entries take 16 bytes. Only QEMU reads them, but the L1 table is checked. */
-	h->l2_bits = h->cluster_bits - 3;
+	h->l2_bits = h->cluster_bits - (h->extended_l2 ? 4 : 3);
 	if (r == 0)
 		r = check_crypt(qcow_get32(raw + 32), err);
 	if (r == 0)
@@ -233,9 +262,7 @@ static int read_v2(const struct source_file *file, struct qcow_header *h,
 	if (r == 0)
 		r = check_l1(file, h, qcow_get32(raw + 36), err);
 	if (r == 0)
-		r = read_backing_name(file, h, qcow_get64(raw + 8), qcow_get32(raw + 16), err);
-	if (r == 0 && h->backing[0]) /* the first version 2 images had the name instead of them */
-		r = read_extensions(file, h, header_bytes, qcow_get64(raw + 8), err);
+		r = read_names(file, h, raw, header_bytes, err);
 	return r;
 }
 

@@ -5,18 +5,18 @@
 
 #include "source_impl.h"
 
-#define QCOW_NAME_BYTES 1024 /* the format allows 1023 */
-
 struct qcow_header {
 	uint32_t version;      /* 1 to 3 */
 	uint32_t cluster_bits; /* 9 to 21 */
-	uint32_t l2_bits;      /* entries of an L2 table; 6 to 18 */
+	uint32_t l2_bits;      /* entries of an L2 table; 5 to 18 */
 	uint64_t size_bytes;   /* of the disk, checked */
 	uint64_t l1_off_bytes;
 	uint32_t l1_entries; /* as many as the disk needs; the table lies inside the file */
-	char backing[QCOW_NAME_BYTES]; /* "": none */
-	char backing_format[32];       /* "": not said */
-	const char *needs_qemu;	       /* what libqcow cannot read, a clause; NULL: nothing */
+	bool extended_l2;    /* entries of 16 bytes */
+	char backing[SOURCE_NAME_BYTES];   /* "": none */
+	char backing_format[32];	   /* "": not said */
+	char data_file[SOURCE_NAME_BYTES]; /* "": the clusters are in the image */
+	const char *needs_qemu;		   /* what libqcow cannot read, a clause; NULL: nothing */
 };
 
 /* Reads and checks. The L1 table is bounded by 32 MiB, as in QEMU. */
@@ -36,9 +36,14 @@ static inline uint64_t qcow_cluster_bytes(const struct qcow_header *h)
 	return UINT64_C(1) << h->cluster_bits;
 }
 
+static inline uint64_t qcow_entry_bytes(const struct qcow_header *h)
+{
+	return h->extended_l2 ? 16 : 8;
+}
+
 static inline uint64_t qcow_l2_bytes(const struct qcow_header *h)
 {
-	return UINT64_C(8) << h->l2_bits;
+	return qcow_entry_bytes(h) << h->l2_bits;
 }
 
 #endif

@@ -7,6 +7,7 @@
 #include <libnbd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /*
  * qemu-nbd serves the image read-only on a socket of which only this process has the other end;
@@ -22,6 +23,7 @@
 #define MAX_REQUEST_BYTES (8u << 20)	     /* the protocol allows 32 MiB */
 #define MAX_EXTENT_BYTES (UINT64_C(1) << 30) /* the protocol's lengths have 32 bits */
 #define MAX_ALIGN_BYTES 65536
+#define MAX_OPEN_S 30
 
 struct source_qemu {
 	struct sv_source head;
@@ -219,29 +221,41 @@ static int start_process(struct source_qemu *qs, const struct source_qemu_reques
 	return r;
 }
 
-/* Takes the socket. */
+/* Takes the socket. QEMU opens the image before it answers. */
 static int connect_nbd(struct source_qemu *qs, int socket_fd)
 {
-	if (nbd_add_meta_context(qs->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0 ||
-	    nbd_add_meta_context(qs->nbd, CONTEXT_DEPTH) != 0)
-		return -ENOMEM;
-	if (nbd_connect_socket(qs->nbd, socket_fd) != 0)
+	struct timespec start, now;
+
+	if (nbd_aio_connect_socket(qs->nbd, socket_fd) != 0)
 		return -EIO;
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	while (nbd_aio_is_connecting(qs->nbd) > 0) {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec - start.tv_sec >= MAX_OPEN_S)
+			return -ETIMEDOUT;
+		if (nbd_poll(qs->nbd, 1000) < 0)
+			return -EIO;
+	}
+	return nbd_aio_is_ready(qs->nbd) > 0 ? 0 : -EIO;
+}
+
+/* What the server says of the image. */
+static int learn_image(struct source_qemu *qs)
+{
 	int64_t size_bytes = nbd_get_size(qs->nbd);
+	int64_t align = nbd_get_block_size(qs->nbd, LIBNBD_SIZE_MINIMUM);
+
 	if (size_bytes < 0)
 		return -EIO;
 	qs->head.size_bytes = (uint64_t)size_bytes;
-	int64_t align = nbd_get_block_size(qs->nbd, LIBNBD_SIZE_MINIMUM);
 	qs->align_bytes = align > 1 ? (uint32_t)align : 1;
 	if (align > MAX_ALIGN_BYTES || size_bytes % qs->align_bytes != 0)
 		return -ENOTSUP;
-	qs->unit = malloc(qs->align_bytes);
-	if (!qs->unit)
-		return -ENOMEM;
 	qs->has_allocation = nbd_can_meta_context(qs->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;
 	if (qs->layer && nbd_can_meta_context(qs->nbd, CONTEXT_DEPTH) <= 0)
 		return -ENOTSUP;
-	return 0;
+	qs->unit = malloc(qs->align_bytes);
+	return qs->unit ? 0 : -ENOMEM;
 }
 
 static int open_served(struct source_qemu *qs, const struct source_qemu_request *req,
@@ -251,16 +265,22 @@ static int open_served(struct source_qemu *qs, const struct source_qemu_request 
 	int socket_fd;
 
 	qs->nbd = nbd_create();
-	if (!qs->nbd)
+	if (!qs->nbd || nbd_add_meta_context(qs->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0 ||
+	    nbd_add_meta_context(qs->nbd, CONTEXT_DEPTH) != 0)
 		return source_fail(err, -ENOMEM, "needs more memory than there is");
 	int r = start_process(qs, req, &socket_fd, err);
 	if (r < 0)
 		return r;
 	r = connect_nbd(qs, socket_fd);
 	if (r == 0)
+		r = learn_image(qs);
+	if (r == 0)
 		return source_size_check(qs->head.size_bytes, err);
 	qemu_process_end(&qs->process, said, sizeof(said));
 	qs->process.pid = 0;
+	if (r == -ETIMEDOUT)
+		return source_fail(err, r, "cannot be opened by QEMU as %s: no answer after %d s",
+				   req->format, MAX_OPEN_S);
 	if (r == -EIO)
 		r = -EBADMSG;
 	return source_fail(err, r, "cannot be opened by QEMU as %s: %s", req->format,

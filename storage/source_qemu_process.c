@@ -23,8 +23,6 @@
  */
 #define LISTEN_FD 3 /* where socket activation expects it */
 
-extern char **environ;
-
 char *qemu_program_find(const char *name)
 {
 	const char *dirs = getenv("PATH");

@@ -20,7 +20,7 @@ void sv_store_status(struct sv_store *s, struct sv_status *ret)
 
 	pthread_mutex_lock(&s->lock);
 	memcpy(st.store_id, s->anchor.store_id, SV_STORE_ID_BYTES);
-	st.epoch = s->log.epoch;
+	st.epoch = s->log.epoch >> SV_EPOCH_SALT_BITS;
 	st.seq = s->log.seq;
 	st.size_bytes = s->size_bytes;
 	st.mapped_bytes = s->map.mapped * SV_BLOCK_BYTES;

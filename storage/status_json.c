@@ -110,7 +110,7 @@ static void id_text(const uint8_t *id, char *ret_text)
 		ret_text[2 * i] = digits[id[i] >> 4];
 		ret_text[2 * i + 1] = digits[id[i] & 15];
 	}
-	ret_text[2 * SV_STORE_ID_BYTES] = '\0';
+	ret_text[(size_t)2 * SV_STORE_ID_BYTES] = '\0';
 }
 
 /* NULL: out of memory. */

@@ -129,6 +129,14 @@ static int wait_for_slot(struct sv_store *s)
 	return s->seal_error;
 }
 
+static bool has_slot(const struct sv_store *s)
+{
+	const struct sv_batch *b = &s->batch[s->open];
+
+	return s->arena.free_slots && b->count < b->capacity &&
+	       s->arena.slots - s->arena.free_slots < s->limit_slots;
+}
+
 /* Memory of the open batch for a block, new or there already. With the lock held. */
 static int block_in_batch(struct sv_store *s, uint64_t lba, uint8_t **ret_block, bool *ret_new)
 {
@@ -144,7 +152,7 @@ static int block_in_batch(struct sv_store *s, uint64_t lba, uint8_t **ret_block,
 				return -ENOSPC;
 			if (sv_batch_empty(b))
 				b->first_ms = sv_now_ms();
-			if (s->arena.slots - s->arena.free_slots < s->limit_slots)
+			if (has_slot(s))
 				p = sv_batch_add(b, &s->arena, lba);
 		}
 		if (p) {
@@ -157,42 +165,58 @@ static int block_in_batch(struct sv_store *s, uint64_t lba, uint8_t **ret_block,
 	}
 }
 
+static uint32_t *version_of(struct sv_store *s, uint64_t lba)
+{
+	return &s->version[lba % SV_VERSIONS];
+}
+
+/* A block that is not in the open batch yet, as a read finds it, into the batch. -EAGAIN: it was
+ * written meanwhile, or the lock was given up. With the lock held. */
+static int bring_in(struct sv_store *s, uint64_t lba, uint8_t **ret_block)
+{
+	uint32_t version = *version_of(s, lba);
+	uint8_t block[SV_BLOCK_BYTES];
+	bool fresh;
+	int r;
+
+	pthread_mutex_unlock(&s->lock);
+	r = sv_read_blocks(s, block, lba, 1);
+	pthread_mutex_lock(&s->lock);
+	if (r < 0)
+		return r;
+	if (!has_slot(s)) {
+		r = wait_for_slot(s);
+		return r < 0 ? r : -EAGAIN;
+	}
+	if (*version_of(s, lba) != version)
+		return -EAGAIN;
+	r = block_in_batch(s, lba, ret_block, &fresh);
+	if (r == 0)
+		memcpy(*ret_block, block, SV_BLOCK_BYTES);
+	return r;
+}
+
 /* Part of a block: the rest of it comes from where a read would find it. */
 static int write_partial(struct sv_store *s, const uint8_t *src, uint64_t lba, size_t skip,
 			 size_t len)
 {
-	uint8_t block[SV_BLOCK_BYTES];
-	bool zero, fresh;
+	bool zero;
 	uint8_t *p;
-	int r = 0;
+	int r;
 
-	/* One at a time: two writers of one block's halves must both be seen. */
-	pthread_mutex_lock(&s->partial);
 	pthread_mutex_lock(&s->lock);
-	p = sv_batch_find(&s->batch[s->open], &s->arena, lba, &zero);
-	if (!p) {
-		uint64_t stamp = s->stamp;
-
-		pthread_mutex_unlock(&s->lock);
-		do {
-			stamp = __atomic_load_n(&s->stamp, __ATOMIC_ACQUIRE);
-			r = sv_read_blocks(s, block, lba, 1);
-			pthread_mutex_lock(&s->lock);
-			if (r < 0 || stamp == s->stamp)
-				break;
-			pthread_mutex_unlock(&s->lock); /* somebody wrote: perhaps this block */
-		} while (r == 0);
-		if (r == 0)
-			r = block_in_batch(s, lba, &p, &fresh);
-		if (r == 0 && fresh)
-			memcpy(p, block, SV_BLOCK_BYTES);
-	}
+	do {
+		r = 0;
+		p = sv_batch_find(&s->batch[s->open], &s->arena, lba, &zero);
+		if (!p)
+			r = bring_in(s, lba, &p);
+	} while (r == -EAGAIN);
 	if (r == 0) {
 		memcpy(p + skip, src, len);
+		++*version_of(s, lba);
 		s->stamp++;
 	}
 	pthread_mutex_unlock(&s->lock);
-	pthread_mutex_unlock(&s->partial);
 	return r;
 }
 
@@ -211,6 +235,7 @@ static int write_whole(struct sv_store *s, const uint8_t *src, uint64_t lba, siz
 		memcpy(p, src + i * SV_BLOCK_BYTES, SV_BLOCK_BYTES);
 		if (!fresh)
 			s->ledger.coalesced_bytes += SV_BLOCK_BYTES;
+		++*version_of(s, lba + i);
 		s->stamp++;
 	}
 	if (s->keeper_runs && s->arena.slots - s->arena.free_slots >= seal_slots(s))
@@ -253,6 +278,7 @@ int sv_store_flush(struct sv_store *s)
 		return 0;
 	pthread_mutex_lock(&s->lock);
 	stamp = s->stamp;
+	s->ledger.flushes++;
 	pthread_mutex_unlock(&s->lock);
 	return sv_seal(s, stamp, true);
 }
@@ -276,8 +302,11 @@ static int discard_whole(struct sv_store *s, uint64_t lba, uint64_t end)
 		if (r < 0)
 			break;
 	}
-	if (r == 0)
+	if (r == 0) {
 		s->stamp++;
+		for (unsigned i = 0; i < SV_VERSIONS; i++)
+			s->version[i]++;
+	}
 	pthread_mutex_unlock(&s->lock);
 	return r;
 }
@@ -523,7 +552,6 @@ static void init_locks(struct sv_store *s)
 	pthread_mutex_init(&s->cleaning, NULL);
 	pthread_mutex_init(&s->commit, NULL);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_mutex_init(&s->partial, NULL);
 	pthread_cond_init(&s->room, NULL);
 	pthread_cond_init(&s->wake, NULL);
 }
@@ -543,7 +571,6 @@ static void free_store(struct sv_store *s)
 	pthread_mutex_destroy(&s->cleaning);
 	pthread_mutex_destroy(&s->commit);
 	pthread_mutex_destroy(&s->lock);
-	pthread_mutex_destroy(&s->partial);
 	pthread_cond_destroy(&s->room);
 	pthread_cond_destroy(&s->wake);
 	free(s);
@@ -556,6 +583,12 @@ static int open_for_writing(struct sv_store *s)
 	s->space_bytes = sv_capacity_bytes(s);
 	r = sv_begin_epoch(s);
 
+	if (r == 0 && s->bad_moves) {
+		/* M2: from now on no root may be used that names what those moves promised. */
+		r = sv_store_checkpoint(s);
+		if (r == 0)
+			r = sv_log_flush(s);
+	}
 	if (r == -ENOSPC)
 		sv_why("there is no free segment to begin a session in");
 	if (r == 0 && !s->opts.manual) {
@@ -619,8 +652,13 @@ static int write_close_record(struct sv_store *s)
 {
 	struct sv_record rec = {.type = SV_REC_SESSION, .session.since_s = sv_now_s()};
 	struct sv_part part;
-	int r = sv_part_begin(s, &part, SV_REC_SESSION_BYTES, 0);
+	int r = sv_log_flush(s);
 
+	/* It says that everything before it is there: so that comes first. */
+	if (r == 0) {
+		s->log.flushed_seq = s->log.seq;
+		r = sv_part_begin(s, &part, SV_REC_SESSION_BYTES, 0);
+	}
 	if (r < 0)
 		return r;
 	memcpy(rec.session.host, s->anchor.host, SV_HOST_BYTES);
@@ -683,10 +721,13 @@ int sv_store_clean(struct sv_store *s, unsigned segments, unsigned *ret_cleaned)
 
 	if (s->opts.read_only)
 		return -EROFS;
-	pthread_mutex_lock(&s->cleaning);
-	while (r == 0 && progress && s->ledger.segments_cleaned - before < segments)
-		r = sv_clean_pass(s, &progress);
-	pthread_mutex_unlock(&s->cleaning);
+	while (r == 0 && progress && s->ledger.segments_cleaned - before < segments) {
+		r = sv_make_room(s);
+		pthread_mutex_lock(&s->cleaning);
+		if (r == 0)
+			r = sv_clean_pass(s, &progress);
+		pthread_mutex_unlock(&s->cleaning);
+	}
 	*ret_cleaned = (unsigned)(s->ledger.segments_cleaned - before);
 	return r;
 }

@@ -14,7 +14,6 @@
 
 /*
  * Locks, in the order in which they are taken:
- *   partial   one write of part of a block at a time
  *   cleaning  one cleaner, one growth, one anchor at a time
  *   commit    one appender to the chain at a time; also held for a whole checkpoint
  *   lock      the state in memory; never held across device I/O or compression
@@ -33,9 +32,10 @@ struct sv_log {
 	uint64_t flushed_seq; /* F */
 	uint64_t generation_seed, generations;
 	uint64_t unflushed_bytes;
+	bool virgin;	       /* the head was never written before it became the head */
 	uint32_t flushes_here; /* of the device, while this segment is the head */
-	uint32_t last_bytes; /* of the batch appended last */
-	int flush_error;     /* sticky: what the device lost cannot be known */
+	uint32_t last_bytes;   /* of the batch appended last */
+	int flush_error;       /* sticky: what the device lost cannot be known */
 	struct sv_link opening;
 	uint8_t before_opening[SV_HASH_BYTES];
 };
@@ -84,6 +84,8 @@ struct sv_cached {
 	uint8_t *data;
 };
 
+#define SV_VERSIONS 256u
+
 struct sv_store {
 	struct sv_dev *dev;
 	struct sv_geometry geo;
@@ -91,7 +93,6 @@ struct sv_store {
 	struct sv_anchor anchor; /* identity and parameters; as last written */
 	uint64_t size_bytes, blocks;
 
-	pthread_mutex_t partial; /* writes of less than a block: see write_partial */
 	pthread_mutex_t cleaning, commit, lock;
 	pthread_cond_t room; /* writers wait here for the open batch to drain */
 	pthread_cond_t wake; /* of the keeper */
@@ -105,15 +106,18 @@ struct sv_store {
 	unsigned open; /* index of the open batch; the other is being sealed, or empty */
 	bool sealing;
 	bool recovering;
+	bool second_first; /* the second anchor is the older or the damaged one: renewed first */
+	bool bad_moves;	   /* recovery refused some: roots behind them are not to be used */
+	uint32_t version[SV_VERSIONS]; /* of blocks, by number: see write_partial */
 	uint64_t stamp;		/* counts acknowledged writes and discards */
 	uint64_t sealed_stamp;	/* all up to it are in the chain */
 	uint64_t flushed_stamp; /* all up to it are durable */
 	uint32_t waiting_writers;
 	uint64_t quiet_stamp, quiet_ms; /* of the keeper: since when nothing was written */
-	uint32_t limit_slots; /* no more are taken than the stick writes in two seconds */
-	uint64_t rate;	      /* bytes a millisecond that long writes reach; 0: unknown */
+	uint32_t limit_slots;		/* no more are taken than the stick writes in two seconds */
+	uint64_t rate;			/* bytes a millisecond that long writes reach; 0: unknown */
 	uint64_t space_bytes; /* what live and dirty bytes may come to: sv_capacity_bytes */
-	int seal_error;	     /* of the keeper's last seal, for writers that wait */
+	int seal_error;	      /* of the keeper's last seal, for writers that wait */
 
 	struct sv_log log;
 	struct sv_marks roots, anchors;
@@ -179,6 +183,11 @@ int sv_apply_part(struct sv_store *s, const struct sv_head *head, const uint8_t 
 int sv_fault(struct sv_store *s, const struct sv_need *need);
 
 /* ---- commit.c: sealing ---- */
+/* The log is flushed when so many bytes of it are not, whoever asks. */
+static inline uint64_t sv_flush_distance(const struct sv_store *s)
+{
+	return sv_max64(s->anchor.lie_window_bytes / 2, s->anchor.segment_bytes);
+}
 /* Seals everything acknowledged up to `stamp`, and flushes the device where asked. */
 int sv_seal(struct sv_store *s, uint64_t stamp, bool flush);
 
@@ -221,12 +230,12 @@ struct sv_walk {
 	uint8_t *buf; /* one segment, aligned */
 	uint64_t bytes_read;
 	uint64_t lost_flushed;
+	uint64_t flushed_seen;      /* F of batches that were walked and cut off */
+	uint64_t flushed_log_bytes; /* and where the log was then */
+	size_t bad_moves; /* the first batch with a move whose target is bad; SIZE_MAX: none */
 };
-/* Follows the chain from the anchor's root as far as headers verify. */
+/* Follows the chain from the anchor's root to its newest end that verifies. */
 int sv_walk_chain(struct sv_store *s, struct sv_walk *walk);
-/* Verifies payloads where the stick may have lied; cuts the walk at the first bad one. Returns
- * the index of the first batch with a move whose target is bad (count if none) in *ret_bad. */
-int sv_walk_verify(struct sv_store *s, struct sv_walk *walk, size_t *ret_bad);
 void sv_walk_free(struct sv_store *s, struct sv_walk *walk);
 /* The header of the batch at a place, verified by itself; -EBADMSG. Its raw bytes are in
  * walk->buf. */

@@ -122,6 +122,21 @@ static int try_successor(struct sv_store *s, struct sv_walk *w, uint32_t segment
 	return r < 0 ? r : 1;
 }
 
+/* The opening of a later epoch in the segment named next (W4): 1, 0 or an errno. */
+static int try_opening(struct sv_store *s, struct sv_walk *w)
+{
+	uint64_t epoch = w->v[w->count - 1].epoch;
+	int r = try_successor(s, w, w->v[w->count - 1].next_segment, 0);
+	const struct sv_walked *v = &w->v[w->count - 1];
+
+	if (r == 1 && (!(v->flags & SV_BATCH_OPEN) || v->epoch == epoch)) {
+		free(v->raw);
+		w->count--;
+		r = 0;
+	}
+	return r;
+}
+
 static int successor(struct sv_store *s, struct sv_walk *w)
 {
 	const struct sv_walked last = w->v[w->count - 1];
@@ -159,7 +174,8 @@ static int find_orphan(struct sv_store *s, struct sv_walk *w, uint32_t segment, 
 			    h.epoch != last->epoch || h.flags & SV_BATCH_APART ||
 			    memcmp(h.store_id, s->anchor.store_id, SV_STORE_ID_BYTES) != 0)
 				continue;
-			if (h.flushed_seq > *ret_flushed) {
+			if (h.flushed_seq > *ret_flushed ||
+			    (h.flushed_seq == *ret_flushed && h.log_bytes < *ret_log_bytes)) {
 				*ret_flushed = h.flushed_seq;
 				*ret_log_bytes = h.log_bytes;
 			}
@@ -171,7 +187,7 @@ static int find_orphan(struct sv_store *s, struct sv_walk *w, uint32_t segment, 
 static int check_end(struct sv_store *s, struct sv_walk *w)
 {
 	const struct sv_walked *last = &w->v[w->count - 1];
-	uint64_t flushed = 0, log_bytes = 0;
+	uint64_t flushed = w->flushed_seen, log_bytes = w->flushed_log_bytes;
 	int r;
 
 	if (last->flags & SV_BATCH_CLOSE)
@@ -185,7 +201,9 @@ static int check_end(struct sv_store *s, struct sv_walk *w)
 	if (flushed <= last->seq)
 		return 0;
 	w->lost_flushed = flushed - last->seq;
-	if (log_bytes > last->log_bytes + last->total_bytes + s->anchor.lie_window_bytes) {
+	/* The header that tells may lie behind what was flushed by as much as is left unflushed. */
+	if (log_bytes > last->log_bytes + last->total_bytes + s->anchor.lie_window_bytes +
+				sv_flush_distance(s) + 2 * (uint64_t)s->anchor.segment_bytes) {
 		sv_why("%llu batches that had been made durable are missing, more than this "
 		       "stick was trusted to lose",
 		       (unsigned long long)w->lost_flushed);
@@ -194,31 +212,17 @@ static int check_end(struct sv_store *s, struct sv_walk *w)
 	return 0;
 }
 
-int sv_walk_chain(struct sv_store *s, struct sv_walk *w)
+static int walk_from_root(struct sv_store *s, struct sv_walk *w)
 {
 	const struct sv_link *root = &s->anchor.root;
 	struct sv_head h;
 	int r;
 
-	*w = (struct sv_walk){0};
-	w->buf = mmap(NULL, s->anchor.segment_bytes, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (w->buf == MAP_FAILED) {
-		w->buf = NULL;
-		return -ENOMEM;
-	}
 	r = sv_walk_head(s, w, root->segment, root->offset, &h);
 	if (r == 0 && (h.seq != root->seq || memcmp(h.hash, root->hash, SV_HASH_BYTES) != 0 ||
 		       !(h.flags & SV_BATCH_ROOT)))
 		r = -EBADMSG;
-	if (r == 0)
-		r = keep(w, &h);
-	if (r < 0)
-		return r;
-	do
-		r = successor(s, w);
-	while (r > 0);
-	return r < 0 ? r : check_end(s, w);
+	return r < 0 ? r : keep(w, &h);
 }
 
 /* Whether every unit in the payload of a batch verifies. */
@@ -320,19 +324,30 @@ static int cut(struct sv_walk *w, size_t count)
 {
 	while (count && w->v[count - 1].flags & SV_BATCH_MORE)
 		count--;
-	while (w->count > count)
-		free(w->v[--w->count].raw);
+	while (w->count > count) {
+		const struct sv_walked *v = &w->v[--w->count];
+
+		if (v->flushed_seq > w->flushed_seen) {
+			w->flushed_seen = v->flushed_seq;
+			w->flushed_log_bytes = v->log_bytes;
+		}
+		free(v->raw);
+	}
 	return count ? 0 : -EBADMSG;
 }
 
-int sv_walk_verify(struct sv_store *s, struct sv_walk *w, size_t *ret_bad)
+/* Verifies payloads where the stick may have lied (W3) and cuts the walk at the first bad one. */
+static int verify(struct sv_store *s, struct sv_walk *w)
 {
 	const struct sv_walked *last = &w->v[w->count - 1];
 	uint64_t end = last->log_bytes + last->total_bytes;
 	bool clean = last->flags & SV_BATCH_CLOSE;
 	uint64_t flushed = clean ? last->seq : last->flushed_seq;
 
-	*ret_bad = SIZE_MAX;
+	/* The window counts from the end of what was flushed. */
+	for (size_t i = w->count; i-- > 0 && w->v[i].seq > flushed;)
+		end = w->v[i].log_bytes;
+	w->bad_moves = SIZE_MAX;
 	for (size_t i = 1; i < w->count; i++) {
 		struct sv_walked *v = &w->v[i];
 		bool good, bad_moves;
@@ -343,17 +358,46 @@ int sv_walk_verify(struct sv_store *s, struct sv_walk *w, size_t *ret_bad)
 		r = check_batch(s, w, v, &good, &bad_moves);
 		if (r < 0)
 			return r;
-		if (!good && clean)
-			continue; /* rot, not a lie: its blocks give EIO when they are read */
-		if (!good) {
-			if (v->seq <= flushed)
-				w->lost_flushed += flushed - v->seq + 1;
-			return cut(w, i);
-		}
-		if (bad_moves && *ret_bad == SIZE_MAX)
-			*ret_bad = i;
+		if (!good && !clean)
+			return cut(w, i); /* clean: rot, not a lie; its blocks give EIO */
+		if (bad_moves && w->bad_moves == SIZE_MAX)
+			w->bad_moves = i;
 	}
 	return cut(w, w->count);
+}
+
+/*
+ * W4  Where an epoch ended in a batch that recovery refused, that batch may still look like a
+ *     successor. So whatever end is found, the epoch that began in the next segment instead has
+ *     the last word: it was begun because of that refusal.
+ */
+int sv_walk_chain(struct sv_store *s, struct sv_walk *w)
+{
+	int r;
+
+	*w = (struct sv_walk){0};
+	w->buf = mmap(NULL, s->anchor.segment_bytes, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (w->buf == MAP_FAILED) {
+		w->buf = NULL;
+		return -ENOMEM;
+	}
+	r = walk_from_root(s, w);
+	if (r < 0)
+		return r;
+	for (;;) {
+		do
+			r = successor(s, w);
+		while (r > 0);
+		if (r == 0)
+			r = verify(s, w);
+		if (r == 0)
+			r = try_opening(s, w);
+		if (r <= 0)
+			break;
+		w->flushed_seen = 0; /* of an orphan: told when it was refused */
+	}
+	return r < 0 ? r : check_end(s, w);
 }
 
 void sv_walk_free(struct sv_store *s, struct sv_walk *w)

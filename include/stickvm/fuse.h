@@ -40,12 +40,13 @@ struct sv_fuse_options {
  * Mounts the store on an existing empty folder, as root directly, else through fusermount3.
  * `st` is borrowed until sv_fuse_run returned. -ENOENT, -ENOTDIR: the folder; -ENOTEMPTY: it
  * holds something; -ENODEV: no /dev/fuse; -EACCES: no right to use it or the folder; -EINVAL:
- * the name holds a comma, backslash or control character; -ENOMEM; -EIO: mounting failed for
- * another reason, which sv_fuse_why tells.
+ * the name holds a comma, backslash or control character; -EPERM: fusermount3 is missing or
+ * refused; -ENOMEM; -EIO: mounting failed for another reason. sv_fuse_why tells more on the
+ * last ones.
  */
 int sv_fuse_mount(struct sv_store *st, const char *mountpoint, const struct sv_fuse_options *opts,
 		  struct sv_fuse **ret_fuse);
-/* What libfuse said about the last failed sv_fuse_mount of this thread; "" if nothing. */
+/* More on the last failed sv_fuse_mount of this thread, a clause for a message; "" if nothing. */
 const char *sv_fuse_why(void);
 
 /*

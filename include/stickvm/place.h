@@ -7,11 +7,11 @@
 
 /* How a new place is laid out. Zero fields take what the medium says, else the default. */
 struct sv_place_params {
-	uint64_t max_bytes;       /* never grow beyond; 0: no limit but the free space */
-	uint32_t segment_bytes;   /* unit of growth and of alignment; 0: 8 MiB */
-	uint32_t page_bytes;      /* measured flash page; 0: unknown */
-	uint32_t erase_bytes;     /* measured erase unit; 0: unknown */
-	uint32_t open_units;      /* measured; 0: unknown */
+	uint64_t max_bytes;	  /* never grow beyond; 0: no limit but the free space */
+	uint32_t segment_bytes;	  /* unit of growth and of alignment; 0: 8 MiB */
+	uint32_t page_bytes;	  /* measured flash page; 0: unknown */
+	uint32_t erase_bytes;	  /* measured erase unit; 0: unknown */
+	uint32_t open_units;	  /* measured; 0: unknown */
 	uint64_t container_bytes; /* a container file's largest size; 0: just under 4 GiB */
 };
 

@@ -5,20 +5,20 @@
 
 #include "stickvm/dev.h"
 
-#define SV_BLOCK_BYTES 4096u                     /* the unit of mapping: one logical block */
-#define SV_MIN_DISK_BYTES (UINT64_C(1) << 20)    /* 1 MiB */
-#define SV_MAX_DISK_BYTES (UINT64_C(16) << 40)   /* 16 TiB */
+#define SV_BLOCK_BYTES 4096u		       /* the unit of mapping: one logical block */
+#define SV_MIN_DISK_BYTES (UINT64_C(1) << 20)  /* 1 MiB */
+#define SV_MAX_DISK_BYTES (UINT64_C(16) << 40) /* 16 TiB */
 #define SV_STORE_ID_BYTES 16
 
 struct sv_store;
 
 /* What a new store is made with. Zero fields take the default from the device's geometry. */
 struct sv_format_params {
-	uint64_t size_bytes;       /* of the disk; a multiple of 512 */
-	uint32_t segment_bytes;    /* a whole number of erase units; default 8 MiB */
-	uint32_t page_bytes;       /* sealed appends are padded to it; default 16 KiB */
+	uint64_t size_bytes;	   /* of the disk; a multiple of 512 */
+	uint32_t segment_bytes;	   /* a whole number of erase units; default 8 MiB */
+	uint32_t page_bytes;	   /* sealed appends are padded to it; default 16 KiB */
 	uint64_t lie_window_bytes; /* acknowledged bytes a stick may lose; default 64 MiB or less on
-	                            * a small place (capacity / 16) */
+				    * a small place (capacity / 16) */
 	uint64_t checkpoint_bytes; /* log between two roots; default 128 MiB or capacity / 16 */
 	uint8_t id[SV_STORE_ID_BYTES]; /* all zero: a random one */
 };
@@ -27,14 +27,14 @@ enum sv_codec { SV_CODEC_LZ4 = 0, SV_CODEC_NONE = 1, SV_CODEC_ZSTD = 2 };
 
 /* How a store is run on this host; none of it is stored. Zero fields take the default. */
 struct sv_open_options {
-	bool read_only;          /* recover in memory, write nothing */
-	bool manual;             /* no threads: nothing happens but in calls (tests, tools) */
-	uint64_t map_ram_bytes;  /* bound of the map in memory; default 64 MiB */
-	uint64_t batch_bytes;    /* guest data gathered at most; default 64 MiB; see DESIGN.md */
-	uint32_t batch_age_ms;   /* a batch is sealed at this age; default 2000 */
-	uint32_t unit_bytes;     /* largest compressed unit; default 16 KiB, at most 64 KiB */
-	enum sv_codec codec;     /* of guest data on the way in */
-	const char *host;        /* who runs it, kept in the session record; NULL: unknown */
+	bool read_only;		/* recover in memory, write nothing */
+	bool manual;		/* no threads: nothing happens but in calls (tests, tools) */
+	uint64_t map_ram_bytes; /* bound of the map in memory; default 64 MiB */
+	uint64_t batch_bytes;	/* guest data gathered at most; default 64 MiB; see DESIGN.md */
+	uint32_t batch_age_ms;	/* a batch is sealed at this age; default 2000 */
+	uint32_t unit_bytes;	/* largest compressed unit; default 16 KiB, at most 64 KiB */
+	enum sv_codec codec;	/* of guest data on the way in */
+	const char *host;	/* who runs it, kept in the session record; NULL: unknown */
 };
 
 /* Cumulative over the store's life, carried in every batch. Bytes unless named otherwise. */
@@ -44,23 +44,23 @@ struct sv_ledger {
 	uint64_t guest_discarded_bytes;
 	uint64_t stick_written_bytes; /* everything this engine wrote, the following included */
 	uint64_t stick_read_bytes;
-	uint64_t payload_bytes;       /* units of guest data, as stored */
-	uint64_t padding_bytes;       /* to fill flash pages and segments */
-	uint64_t metadata_bytes;      /* headers, map, roots, anchors */
-	uint64_t cleaner_bytes;       /* survivors */
-	uint64_t convert_bytes;       /* zeros that prepare a segment on a host file system */
-	uint64_t state_bytes;         /* suspended machines */
-	uint64_t coalesced_bytes;     /* guest bytes overwritten before they were sealed */
-	uint64_t noop_skipped_bytes;  /* rewrites with identical content */
-	uint64_t zero_skipped_bytes;  /* blocks of zeros, never stored */
+	uint64_t payload_bytes;	     /* units of guest data, as stored */
+	uint64_t padding_bytes;	     /* to fill flash pages and segments */
+	uint64_t metadata_bytes;     /* headers, map, roots, anchors */
+	uint64_t cleaner_bytes;	     /* survivors */
+	uint64_t convert_bytes;	     /* zeros that prepare a segment on a host file system */
+	uint64_t state_bytes;	     /* suspended machines */
+	uint64_t coalesced_bytes;    /* guest bytes overwritten before they were sealed */
+	uint64_t noop_skipped_bytes; /* rewrites with identical content */
+	uint64_t zero_skipped_bytes; /* blocks of zeros, never stored */
 	uint64_t compression_saved_bytes;
-	uint64_t flushes;             /* count */
-	uint64_t batches;             /* count */
-	uint64_t checkpoints;         /* count */
-	uint64_t segments_cleaned;    /* count */
-	uint64_t sessions;            /* count of opens for writing */
-	uint64_t unclean_detaches;    /* count of opens that found no close record */
-	uint64_t first_used_s;        /* Unix time of the format */
+	uint64_t flushes;	   /* count */
+	uint64_t batches;	   /* count */
+	uint64_t checkpoints;	   /* count */
+	uint64_t segments_cleaned; /* count */
+	uint64_t sessions;	   /* count of opens for writing */
+	uint64_t unclean_detaches; /* count of opens that found no close record */
+	uint64_t first_used_s;	   /* Unix time of the format */
 };
 
 enum sv_state { SV_OK = 0, SV_DETACHED = 1, SV_FULL = 2, SV_READ_ONLY = 3 };
@@ -69,33 +69,33 @@ enum sv_state { SV_OK = 0, SV_DETACHED = 1, SV_FULL = 2, SV_READ_ONLY = 3 };
 struct sv_status {
 	uint8_t store_id[SV_STORE_ID_BYTES];
 	uint64_t epoch;
-	uint64_t seq;              /* of the last batch appended */
-	uint64_t size_bytes;       /* of the disk */
-	uint64_t mapped_bytes;     /* guest blocks that hold data, times 4096 */
-	uint64_t used_bytes;       /* live bytes on the stick, all kinds */
-	uint64_t capacity_bytes;   /* what guest data may use on this place now */
-	uint64_t dirty_bytes;      /* acknowledged, not yet durable */
+	uint64_t seq;		 /* of the last batch appended */
+	uint64_t size_bytes;	 /* of the disk */
+	uint64_t mapped_bytes;	 /* guest blocks that hold data, times 4096 */
+	uint64_t used_bytes;	 /* live bytes on the stick, all kinds */
+	uint64_t capacity_bytes; /* what guest data may use on this place now */
+	uint64_t dirty_bytes;	 /* acknowledged, not yet durable */
 	uint32_t segment_bytes;
 	uint32_t page_bytes;
-	uint64_t segments;         /* addressable now */
-	uint64_t free_segments;    /* writable now, those that growth could add included */
+	uint64_t segments;	/* addressable now */
+	uint64_t free_segments; /* writable now, those that growth could add included */
 	uint64_t map_ram_bytes;
 	enum sv_state state;
 	bool alignment_known;
 	bool flush_requested;
-	struct sv_ledger ledger;   /* life-long */
-	struct sv_ledger session;  /* since this open */
+	struct sv_ledger ledger;  /* life-long */
+	struct sv_ledger session; /* since this open */
 };
 
 /* What opening found. */
 struct sv_recovery {
-	bool clean;                /* the last session ended with a close record */
+	bool clean; /* the last session ended with a close record */
 	uint64_t batches_replayed;
 	uint64_t bytes_read;
 	uint64_t lost_flushed_batches; /* durable once, gone now: the stick lied or was damaged */
-	uint64_t bad_blocks;       /* blocks that will give EIO */
-	char last_host[64];        /* of the session before, NUL-terminated, "" if unknown */
-	uint64_t last_since_s;     /* its start, Unix time */
+	uint64_t bad_blocks;	       /* blocks that will give EIO */
+	char last_host[64];	       /* of the session before, NUL-terminated, "" if unknown */
+	uint64_t last_since_s;	       /* its start, Unix time */
 };
 
 /*
@@ -152,10 +152,10 @@ void sv_store_abandon(struct sv_store *st);
 
 /* What sv_store_check found, one call a finding. Texts are borrowed for the call. */
 struct sv_finding {
-	const char *what;      /* one clause: "unit does not verify", ... */
-	uint64_t off_bytes;    /* the guest range that is affected; len 0: none in particular */
+	const char *what;   /* one clause: "unit does not verify", ... */
+	uint64_t off_bytes; /* the guest range that is affected; len 0: none in particular */
 	uint64_t len_bytes;
-	uint64_t place_bytes;  /* where on the device; UINT64_MAX: nowhere in particular */
+	uint64_t place_bytes; /* where on the device; UINT64_MAX: nowhere in particular */
 };
 typedef void sv_check_report(void *ctx, const struct sv_finding *finding);
 /*

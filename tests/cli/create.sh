@@ -24,10 +24,12 @@ json 'j["size_bytes"] >> 30, j["ram_bytes"] >> 30, j["cpus"], j["bus"], j["firmw
 	'64 4 2 virtio-blk bios linux'
 json 'j["mac"][:9], len(j["uuid"]), 20000 <= j["ssh_port"] < 32000, j["machine"]' \
 	'52:54:00: 36 True pc-q35-7.2'
-works "$vm" create set --size 65M --ram 96M --cpus 3 --cpu host --bus nvme --firmware uefi --os other
+works "$vm" create set --size 65M --ram 96M --cpus 3 --cpu host --bus nvme --firmware uefi \
+	--os other
 works "$vm" show set --json
-json 'j["size_bytes"] >> 20, j["ram_bytes"] >> 20, j["cpus"], j["cpu"], j["bus"], j["firmware"], j["os"]' \
-	'65 96 3 host nvme uefi other'
+json 'j["size_bytes"] >> 20, j["ram_bytes"] >> 20, j["cpus"]' '65 96 3'
+json 'j["cpu"], j["bus"]' 'host nvme'
+json 'j["firmware"], j["os"]' 'uefi other'
 works "$vm" create win --size 64M --os windows
 works "$vm" show win --json
 json 'j["bus"], j["firmware"]' 'sata uefi'

@@ -31,15 +31,18 @@ for round in 1 2 3 4 5; do
 	works "$vm" umount "$mnt"
 	! alive "$server" || die "umount did not wait"
 	works "$vm" mount a "$mnt" --read-only
-	cmp -n 2097152 "$work/data" <(dd if="$mnt/disk.raw" bs=1M skip=$round count=2 status=none) ||
+	dd if="$mnt/disk.raw" bs=1M skip=$round count=2 status=none | cmp - "$work/data" ||
 		die "what was written is gone"
 	works "$vm" umount "$mnt"
 done
 works "$vm" wear a --json
 json 'j["unclean_detaches"]' 0
 works "$vm" mount a "$mnt"
-python3 -c "import json; j=json.load(open('$mnt/status.json')); assert j['state'] == 'ok' and j['size_bytes'] == 268435456" ||
-	die "status.json"
+python3 - "$mnt/status.json" <<'PY' || die "status.json"
+import json, sys
+j = json.load(open(sys.argv[1]))
+assert j["state"] == "ok" and j["size_bytes"] == 268435456
+PY
 
 # In use by one only; each refusal names the reason and disturbs nobody.
 refused 5 'in use by another process' "$vm" mount a "$work/mnt2"

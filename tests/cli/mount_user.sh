@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # An ordinary user: init, create, mount and umount through fusermount3, and root kept out meanwhile.
-# In a mount namespace of its own, with a /dev/fuse that everyone may open, as distributions have it.
+# In a mount namespace of its own, with a /dev/fuse that everyone may open, as distributions do.
 if [ -z "${OWN_NAMESPACE:-}" ]; then
 	exec env OWN_NAMESPACE=1 unshare --mount --propagation private bash "$0"
 fi
@@ -49,5 +49,6 @@ before=$(tree_of "$work/roots")
 refused 1 'Permission denied' as_user "$work/stickvm" --stick "$work/roots" create x --size 64M
 mkdir "$work/bare"
 refused 1 'Permission denied; mount the stick so that this user may write' user_vm init "$work/bare"
-[ "$(tree_of "$work/roots")" = "$before" ] && [ -z "$(ls "$work/bare")" ] || die "something was left"
+[ "$(tree_of "$work/roots")" = "$before" ] || die "a refused create left something"
+[ -z "$(ls "$work/bare")" ] || die "a refused init left something"
 echo "mount_user: ok"

@@ -1,8 +1,10 @@
+#!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # place_fs.sh: a place on ext4, exFAT and NTFS in a partition of an image, and on the raw partition.
 set -eu
 
 unit="$BIN/unit-place"
+media="$BIN/unit-place_media"
 work=$(mktemp -d /tmp/stickvm-place.XXXXXX)
 loop=
 
@@ -59,10 +61,10 @@ make_fs() {
 	esac
 }
 
-run() { # WHAT VARIABLE=VALUE...: one run of the unit test, its output shown when it fails
+run() { # WHAT VARIABLE=VALUE... PROGRAM: one run of a unit test, its output shown when it fails
 	what=$1
 	shift
-	env "$@" "$unit" >"$work/out" 2>&1 || {
+	env "$@" >"$work/out" 2>&1 || {
 		cat "$work/out" >&2
 		fail "$what"
 	}
@@ -70,7 +72,8 @@ run() { # WHAT VARIABLE=VALUE...: one run of the unit test, its output shown whe
 }
 
 steady() { # KIND: what each flush and each 5 s cost beside the payload
-	run "$1: steady" STICKVM_TEST_DIR="$work/mnt" STICKVM_TEST_RAW="$loop" STICKVM_TEST_STEADY="$1"
+	run "$1: steady" STICKVM_TEST_DIR="$work/mnt" STICKVM_TEST_RAW="$loop" \
+		STICKVM_TEST_STEADY="$1" "$media"
 	sed -n 's/^each/place_fs: '"$1"': each/p' "$work/out"
 }
 
@@ -78,16 +81,18 @@ on_fs() { # FS
 	attach 400
 	make_fs "$1"
 	mount_as "$1"
-	run "$1: everything" STICKVM_TEST_DIR="$work/mnt"
-	run "$1: full" STICKVM_TEST_DIR="$work/mnt" STICKVM_TEST_SMALL=1
+	run "$1: everything" STICKVM_TEST_DIR="$work/mnt" "$unit"
+	run "$1: threads" STICKVM_TEST_DIR="$work/mnt" "$media"
+	run "$1: full" STICKVM_TEST_DIR="$work/mnt" STICKVM_TEST_SMALL=1 "$media"
 	if [ "$1" = ext4 ]; then
-		run "$1: aligned" STICKVM_TEST_DIR="$work/mnt" STICKVM_TEST_IMAGE="$work/stick.img"
+		run "$1: aligned" STICKVM_TEST_DIR="$work/mnt" \
+			STICKVM_TEST_IMAGE="$work/stick.img" "$media"
 	fi
 	steady "$1"
-	STICKVM_TEST_LEAVE="$work/mnt/disk" "$unit"
+	STICKVM_TEST_LEAVE="$work/mnt/disk" "$media"
 	umount "$work/mnt"
 	mount_as "$1" ro
-	run "$1: read-only" STICKVM_TEST_READ_ONLY="$work/mnt/disk"
+	run "$1: read-only" STICKVM_TEST_READ_ONLY="$work/mnt/disk" "$media"
 	umount "$work/mnt"
 	detach
 }
@@ -97,7 +102,7 @@ for fs in ext4 exfat ntfs; do
 	on_fs "$fs"
 done
 attach 100
-run "raw partition" STICKVM_TEST_RAW="$loop"
+run "raw partition" STICKVM_TEST_RAW="$loop" "$media"
 detach
 attach 100
 steady raw

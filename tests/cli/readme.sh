@@ -3,7 +3,8 @@
 # readme: every command of README.md's guide runs, as it stands there, on a fresh stick.
 #
 # A fenced block marked "sh" is run, in order, in one shell; /media/stick becomes a folder of this
-# test. The block "sh two-commands" is run by the test demo and by whoever runs the tests.
+# test. The blocks "sh two-commands" and "sh build" are run by the test demo, which calls both, and
+# by whoever runs the tests.
 # test-labels: once
 set -euo pipefail
 

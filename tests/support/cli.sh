@@ -53,7 +53,8 @@ says() {
 # FILTER WANT: what Python makes of the last output, as JSON in `j`.
 json() {
 	local got
-	got=$(python3 -c "import json,sys; j=json.load(open(sys.argv[1])); print($1)" "$work/out") ||
+	got=$(python3 -c "import json,sys; j=json.load(open(sys.argv[1])); print($1)" \
+		"$work/out") ||
 		die "not JSON: $(cat "$work/out")"
 	[ "$got" = "$2" ] || die "$1 is '$got', not '$2'"
 }

@@ -4,10 +4,16 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#define GUARD_MS 30000 /* several times what the slowest test takes */
 
 static void raise_size(atomic_size_t *most, size_t value)
 {
@@ -154,6 +160,37 @@ static void *serve(void *arg)
 	return (void *)(intptr_t)sv_fuse_run(mount->fuse);
 }
 
+/*
+ * Client and server are one process here. If it dies while a client's request is unanswered, the
+ * kernel waits for the answer for ever and the process stays. A guard cuts the connection then.
+ */
+static int start_guard(const char *dir)
+{
+	int ends[2], status;
+	pid_t pid;
+	char byte;
+
+	if (pipe2(ends, O_CLOEXEC) || (pid = fork()) < 0)
+		abort();
+	if (pid) {
+		close(ends[0]);
+		if (waitpid(pid, &status, 0) != pid || status)
+			abort();
+		return ends[1];
+	}
+	close(ends[1]);
+	setsid(); /* a test runner that kills a test kills its group and its children */
+	pid = fork();
+	if (pid)
+		_exit(pid < 0);
+	if (poll(&(struct pollfd){.fd = ends[0], .events = POLLIN}, 1, GUARD_MS) == 1 &&
+	    read(ends[0], &byte, 1) == 1)
+		_exit(0);
+	umount2(dir, MNT_FORCE);
+	umount2(dir, MNT_DETACH);
+	_exit(1);
+}
+
 void memmount_start(struct memmount *mount, uint64_t size_bytes, unsigned threads, bool read_only)
 {
 	const struct sv_fuse_options opts = {
@@ -166,6 +203,7 @@ void memmount_start(struct memmount *mount, uint64_t size_bytes, unsigned thread
 		abort();
 	snprintf(mount->file, sizeof(mount->file), "%s/disk.raw", mount->dir);
 	snprintf(mount->status, sizeof(mount->status), "%s/status.json", mount->dir);
+	mount->guard = start_guard(mount->dir);
 	err = sv_fuse_mount_disk(&memdisk_ops, &mount->disk, mount->dir, &opts, &mount->fuse);
 	if (err) {
 		fprintf(stderr, "mount: %s: %s\n", strerror(-err), sv_fuse_why());
@@ -176,16 +214,21 @@ void memmount_start(struct memmount *mount, uint64_t size_bytes, unsigned thread
 		abort();
 }
 
-int memmount_end(struct memmount *mount)
+int memmount_wait(struct memmount *mount)
 {
 	void *err;
 
-	sv_fuse_stop(mount->fuse);
 	if (pthread_join(mount->thread, &err))
 		abort();
 	sv_fuse_destroy(mount->fuse);
 	memdisk_fini(&mount->disk);
-	if (rmdir(mount->dir))
+	if (write(mount->guard, "", 1) != 1 || close(mount->guard) || rmdir(mount->dir))
 		abort();
 	return (int)(intptr_t)err;
+}
+
+int memmount_end(struct memmount *mount)
+{
+	sv_fuse_stop(mount->fuse);
+	return memmount_wait(mount);
 }

@@ -33,13 +33,16 @@ struct memmount {
 	struct memdisk disk;
 	struct sv_fuse *fuse;
 	pthread_t thread;
+	int guard; /* a pipe to the guard; closed: all is well */
 	char dir[64];
 	char file[80];	 /* disk.raw */
 	char status[80]; /* status.json */
 };
 
 void memmount_start(struct memmount *mount, uint64_t size_bytes, unsigned threads, bool read_only);
-/* Stops, joins, removes the folder; returns what sv_fuse_run returned. */
+/* Waits for the end of the run, frees everything, removes the folder; what sv_fuse_run returned. */
+int memmount_wait(struct memmount *mount);
+/* Stops, then as memmount_wait. */
 int memmount_end(struct memmount *mount);
 
 #endif

@@ -20,8 +20,6 @@
 #define PIECE_BYTES 65536u
 #define MAX_WORDS 32
 
-extern char **environ;
-
 #define DIR_PREFIX "/tmp/stickvm-test-"
 
 int images_begin(void **state)

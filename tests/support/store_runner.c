@@ -16,7 +16,8 @@
  * or open that had returned) to the one that the interrupted operation was making.
  *
  * On a medium that lies, or shreds neighbours of a torn write, an older state is right as well, if
- * something flushed was really lost and the recovery says so.
+ * something flushed was really lost. Recovery can only say so where a later batch survived to tell
+ * of the flush: when the newest ones are gone, so is what is known of them. Both are counted.
  *
  * After that the store is used: a second cut during the recovery must not lose or bring back
  * anything, and more work and another cut must be survived.
@@ -27,9 +28,10 @@
 #define MORE_OPS 12u
 
 const struct runner_geometry runner_geometries[] = {
-	{"64K/4K", 64 * KIB, 4 * KIB, 64 * KIB, 5 * MIB, 1 * MIB, 128 * KIB, 256 * KIB},
-	{"256K/16K", 256 * KIB, 16 * KIB, 128 * KIB, 16 * MIB, 2 * MIB, 512 * KIB, MIB},
-	{"128K/4K", 128 * KIB, 4 * KIB, 32 * KIB, 6 * MIB, MIB + 512, 64 * KIB, 128 * KIB},
+	{"64K/4K", 64 * KIB, 4 * KIB, 64 * KIB, 16 * MIB, 1 * MIB, 128 * KIB, 256 * KIB},
+	{"256K/16K", 256 * KIB, 16 * KIB, 128 * KIB, 40 * MIB, 2 * MIB, 512 * KIB, MIB},
+	{"128K/4K", 128 * KIB, 4 * KIB, 32 * KIB, 24 * MIB, MIB + 512, 64 * KIB, 128 * KIB},
+	{"tight", 64 * KIB, 4 * KIB, 64 * KIB, 5 * MIB, 1 * MIB, 128 * KIB, 256 * KIB},
 };
 const unsigned runner_geometry_count = sizeof(runner_geometries) / sizeof(runner_geometries[0]);
 
@@ -53,6 +55,43 @@ static bool failed(struct runner *run, const char *format, ...)
 		va_end(args);
 	}
 	return false;
+}
+
+static const char *const kind_names[RUNNER_OPS] = {
+	"open", "write", "discard", "flush", "read", "checkpoint", "clean", "close", "abandon"};
+
+/* The operations since the floor, so that a failure can be read without a debugger. */
+static void explain_ops(const struct runner *run, size_t from)
+{
+	size_t i = run->op_count;
+	struct sv_status status;
+
+	if (run->store != NULL) {
+		sv_store_status(run->store, &status);
+		fprintf(stderr,
+			"  epoch %" PRIu64 " seq %" PRIu64 ", %" PRIu64 " segments, %" PRIu64
+			" can be written, %" PRIu64 " KiB live of %" PRIu64 "\n",
+			status.epoch, status.seq, status.segments, status.free_segments,
+			status.used_bytes / 1024, status.capacity_bytes / 1024);
+	}
+
+	while (i > 0 && run->ops[i - 1].state >= from)
+		i--;
+	for (; i < run->op_count; i++) {
+		const struct runner_op *op = &run->ops[i];
+
+		fprintf(stderr,
+			"  op %zu: %s %" PRIu64 " + %" PRIu64 " -> state %zu, device write %" PRIu64
+			"\n",
+			i, kind_names[op->kind], op->off_bytes, op->len_bytes, op->state,
+			op->writes);
+	}
+}
+
+static bool refused(struct runner *run, const char *what, int r)
+{
+	explain_ops(run, run->model.floor);
+	return failed(run, "%s: %s", what, strerror(-r));
 }
 
 static bool open_store(struct runner *run, const struct dev_crash_cut *cut, int *ret_error)
@@ -89,27 +128,6 @@ static bool read_disk(struct runner *run)
 			return failed(run, "read at %" PRIu64 ": %s", at, strerror(-r));
 	}
 	return true;
-}
-
-static const char *const kind_names[RUNNER_OPS] = {
-	"open", "write", "discard", "flush", "read", "checkpoint", "clean", "close", "abandon"};
-
-/* The operations since the floor, so that a failure can be read without a debugger. */
-static void explain_ops(const struct runner *run, size_t from)
-{
-	size_t i = run->op_count;
-
-	while (i > 0 && run->ops[i - 1].state >= from)
-		i--;
-	for (; i < run->op_count; i++) {
-		const struct runner_op *op = &run->ops[i];
-
-		fprintf(stderr,
-			"  op %zu: %s %" PRIu64 " + %" PRIu64 " -> state %zu, device write %" PRIu64
-			"\n",
-			i, kind_names[op->kind], op->off_bytes, op->len_bytes, op->state,
-			op->writes);
-	}
 }
 
 /* The whole disk is a state in [from, to]. */
@@ -182,7 +200,7 @@ static bool do_write(struct runner *run, struct runner_op *op)
 	fill(run, op->len_bytes, op->off_bytes);
 	model_write(&run->model, run->buf, op->len_bytes, op->off_bytes);
 	r = sv_store_write(run->store, run->buf, op->len_bytes, op->off_bytes);
-	return r == 0 ? true : failed(run, "write: %s", strerror(-r));
+	return r == 0 ? true : refused(run, "write", r);
 }
 
 static bool do_discard(struct runner *run, struct runner_op *op)
@@ -193,7 +211,7 @@ static bool do_discard(struct runner *run, struct runner_op *op)
 	pick_range(run, most, op);
 	model_discard(&run->model, op->len_bytes, op->off_bytes);
 	r = sv_store_discard(run->store, op->len_bytes, op->off_bytes);
-	return r == 0 ? true : failed(run, "discard: %s", strerror(-r));
+	return r == 0 ? true : refused(run, "discard", r);
 }
 
 static bool do_read(struct runner *run, struct runner_op *op)
@@ -216,7 +234,7 @@ static bool do_flush(struct runner *run)
 	int r = sv_store_flush(run->store);
 
 	if (r < 0)
-		return failed(run, "flush: %s", strerror(-r));
+		return refused(run, "flush", r);
 	model_flushed(&run->model);
 	return true;
 }
@@ -226,14 +244,14 @@ static bool do_clean(struct runner *run)
 	unsigned cleaned;
 	int r = sv_store_clean(run->store, 1 + (unsigned)prng_below(&run->rng, 6), &cleaned);
 
-	return r == 0 ? true : failed(run, "clean: %s", strerror(-r));
+	return r == 0 ? true : refused(run, "clean", r);
 }
 
 static bool do_checkpoint(struct runner *run)
 {
 	int r = sv_store_checkpoint(run->store);
 
-	return r == 0 ? true : failed(run, "checkpoint: %s", strerror(-r));
+	return r == 0 ? true : refused(run, "checkpoint", r);
 }
 
 static bool do_open(struct runner *run)
@@ -261,7 +279,7 @@ static bool do_close(struct runner *run)
 	r = sv_store_close(run->store);
 	run->store = NULL;
 	if (r < 0)
-		return failed(run, "close: %s", strerror(-r));
+		return refused(run, "close", r);
 	model_flushed(&run->model);
 	return true;
 }
@@ -422,20 +440,24 @@ static const struct runner_op *op_of_write(const struct runner *run, uint64_t wr
 	return &run->ops[i];
 }
 
-/* Recovery was shown a medium that had lost flushed bytes: then an older state may be right. */
 static bool judge_state(struct runner *run, size_t floor, size_t state, bool may_lose)
+{
+	if (state >= floor)
+		return true;
+	if (!may_lose)
+		return failed(run, "state %zu is older than the last flush, %zu", state, floor);
+	run->losses++;
+	run->losses_said += run->recovery.lost_flushed_batches > 0;
+	return true;
+}
+
+/* The medium lost or shredded something that was flushed. */
+static bool lost_flushed(const struct dev_crash *medium)
 {
 	struct dev_crash_report report;
 
-	dev_crash_last_report(run->medium, &report);
-	if (state >= floor)
-		return true;
-	if (!may_lose || (report.lied_sectors == 0 && report.paired_sectors == 0))
-		return failed(run, "state %zu is older than the last flush, %zu", state, floor);
-	if (run->recovery.lost_flushed_batches == 0)
-		return failed(run, "flushed writes are lost (state %zu of %zu) and nothing is said",
-			      state, floor);
-	return true;
+	dev_crash_last_report(medium, &report);
+	return report.lied_sectors + report.paired_sectors > 0;
 }
 
 /* Opens after a cut; the disk must be a state from the floor (if it may lose: any) to `newest`. */
@@ -501,9 +523,8 @@ bool runner_cut(struct runner *run, enum dev_crash_when when, uint64_t write, ui
 	const struct runner_op *op = op_of_write(run, write);
 	struct runner cut_run = {0};
 	struct dev_crash_cut cut = {.when = when, .write = write, .seed = seed};
-	bool may_lose = run->config.mode != RUNNER_PLAIN;
 	size_t state;
-	bool good;
+	bool may_lose, good;
 
 	if (run->config.mode == RUNNER_LIAR)
 		cut.liar_bytes = run->geometry->lie_window_bytes * (1 + seed % 4) / 4;
@@ -511,6 +532,7 @@ bool runner_cut(struct runner *run, enum dev_crash_when when, uint64_t write, ui
 		cut.paired_bytes = run->geometry->page_bytes * (uint32_t)(1 + seed % 4);
 	prepare(&cut_run, &run->config);
 	cut_run.medium = dev_crash_fork(run->medium, &cut);
+	may_lose = lost_flushed(cut_run.medium);
 	cut_run.model = run->model; /* borrowed until it goes on */
 	if (seed % 3 == 0)
 		good = recover_twice(&cut_run, op->floor, op->state, may_lose, seed, &state);
@@ -521,6 +543,8 @@ bool runner_cut(struct runner *run, enum dev_crash_when when, uint64_t write, ui
 		model_fork(&run->model, state, &cut_run.model);
 		good = go_on(&cut_run, 0, seed);
 	}
+	run->losses += cut_run.losses;
+	run->losses_said += cut_run.losses_said;
 	if (!good)
 		failed(run, "%s (operation %zu of %zu, kind %u, floor %zu, newest %zu)",
 		       cut_run.why, (size_t)(op - run->ops), run->op_count, op->kind, op->floor,

@@ -62,6 +62,8 @@ struct runner {
 	struct sv_recovery recovery; /* of the last open */
 	struct sv_status last;	     /* before the last close */
 	uint8_t *disk, *buf;	     /* one whole disk; one operation's data */
+	uint64_t losses;	     /* cuts after which flushed writes were gone */
+	uint64_t losses_said;	     /* and recovery said so */
 	char why[400];		     /* the first failure; "" while there is none */
 };
 

@@ -10,6 +10,8 @@
 
 #include "stickvm/source.h"
 
+#include "prng.h"
+
 #define BLOCK 4096u
 #define CHUNK (1u << 20)
 
@@ -170,18 +172,19 @@ static void test_runs_that_fit_no_block(void **state)
 
 static void test_random_maps(void **state)
 {
+	struct prng rng = {.state = 7};
+
 	(void)state;
-	srand(7);
 	for (int round = 0; round < 60; round++) {
 		struct fake_source fs;
-		uint64_t sectors = 1 + (uint64_t)rand() % 9000;
+		uint64_t sectors = 1 + prng_below(&rng, 9000);
 		fake_init(&fs, sectors * 512);
-		for (int i = rand() % 40; i > 0; i--) {
-			uint64_t first = (uint64_t)rand() % sectors;
-			uint64_t count = 1 + (uint64_t)rand() % 300;
+		for (uint64_t i = prng_below(&rng, 40); i > 0; i--) {
+			uint64_t first = prng_below(&rng, sectors);
+			uint64_t count = 1 + prng_below(&rng, 300);
 			if (count > sectors - first)
 				count = sectors - first;
-			fake_data(&fs, first, count, rand() % 3);
+			fake_data(&fs, first, count, (int)prng_below(&rng, 3));
 		}
 		expect_import(&fs);
 		fake_free(&fs);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* source_kinds.c: every kind of image reads as QEMU reads it, and its holes stay holes. */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -56,8 +59,8 @@ static const struct kind kinds[] = {
 	{"vhdx-fixed", "vhdx", QEMU, "-O vhdx -o subformat=fixed", 0},
 	{"vpc", "vpc", QEMU, "-O vpc", 2u << 20},
 	{"vpc-fixed", "vpc", QEMU, "-O vpc -o subformat=fixed", 0},
-	{"qed", "qed", QEMU, "-O qed", 65536},
-	{"parallels", "parallels", QEMU, "-O parallels", 1u << 20},
+	{"vmdk-split", "vmdk", QEMU, "-O vmdk -o subformat=twoGbMaxExtentSparse", 65536},
+	{"vmdk-split-flat", "vmdk", QEMU, "-O vmdk -o subformat=twoGbMaxExtentFlat", 65536},
 };
 
 static struct sv_source *must_open(const char *path, const struct sv_source_options *opts)
@@ -131,7 +134,8 @@ static void test_kind(void **state)
 	unlink("kind.img");
 }
 
-/* 256 MiB with two small writes: nearly all of it must be told to be a hole, whatever the cluster. */
+/* 256 MiB with two small writes: nearly all of it must be told to be a hole, whatever the cluster.
+ */
 static void test_sparse_kind(void **state)
 {
 	const struct kind *kind = *state;
@@ -222,6 +226,28 @@ static void test_chain_mixed(void **state)
 	expect_chain("mix.qcow2", "qcow2");
 }
 
+/* QEMU is told the format, and to leave the backing file of a layer alone. */
+static void test_what_qemu_is_told(void **state)
+{
+	static const char script[] = "#!/bin/sh\necho \"$@\" >told\nexec qemu-nbd \"$@\"\n";
+	const struct sv_source_options spy = {.qemu_nbd = "./spy"};
+	char told[512] = "";
+
+	(void)state;
+	FILE *f = fopen("spy", "w");
+	assert_true(f && fputs(script, f) >= 0 && fclose(f) == 0);
+	run("chmod +x spy");
+	run("qemu-img create -q -f qcow2 -b disk.raw -F raw -o extended_l2=on told.qcow2");
+	struct sv_source *src = must_open("told.qcow2", &spy);
+	assert_int_equal(source_hash(src, 1 << 20), raw_hash("disk.raw"));
+	sv_source_close(src);
+	f = fopen("told", "r");
+	assert_true(f && fgets(told, sizeof(told), f) && fclose(f) == 0);
+	assert_non_null(strstr(told, "--read-only"));
+	assert_non_null(strstr(told, "json:{\"driver\":\"qcow2\""));
+	assert_non_null(strstr(told, "\"backing\":null"));
+}
+
 /* A qcow2 over a VMDK. */
 static void test_chain_vmdk(void **state)
 {
@@ -230,6 +256,18 @@ static void test_chain_vmdk(void **state)
 	run("qemu-img create -q -f qcow2 -b base.vmdk -F vmdk over.qcow2");
 	run("qemu-io -f qcow2 -c write\t-P\t7\t1M\t64k over.qcow2");
 	expect_chain("over.qcow2", "qcow2");
+}
+
+/* VMDK on VMDK on VMDK: the parents are found here, not by QEMU. */
+static void test_chain_of_vmdks(void **state)
+{
+	(void)state;
+	run("qemu-img convert -f raw -O vmdk disk.raw v0.vmdk");
+	run("qemu-img create -q -f vmdk -b v0.vmdk -F vmdk v1.vmdk");
+	run("qemu-io -f vmdk -c write\t-P\t7\t1M\t64k v1.vmdk");
+	run("qemu-img create -q -f vmdk -b v1.vmdk -F vmdk v2.vmdk");
+	run("qemu-io -f vmdk -c write\t-P\t8\t3M\t200k v2.vmdk");
+	expect_chain("v2.vmdk", "vmdk");
 }
 
 /* Compressed and plain clusters side by side, some rewritten. */
@@ -252,6 +290,51 @@ static void test_snapshots(void **state)
 	run("qemu-img snapshot -c before snap.qcow2");
 	run("qemu-io -f qcow2 -c write\t-P\t7\t1M\t192k snap.qcow2");
 	expect_chain("snap.qcow2", "qcow2");
+}
+
+/* Gives the file a loop device, which goes when the descriptor is closed. Returns that, or -1 where
+ * there are no loop devices. */
+static int attach_loop(const char *path, char *name, size_t name_size)
+{
+	struct loop_config config = {.info.lo_flags = LO_FLAGS_AUTOCLEAR};
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	int fd = -1;
+
+	config.fd = (uint32_t)open(path, O_RDWR | O_CLOEXEC);
+	for (int i = 0; i < 20 && control >= 0 && fd < 0; i++) { /* others take them, too */
+		snprintf(name, name_size, "/dev/loop%d", ioctl(control, LOOP_CTL_GET_FREE));
+		fd = open(name, O_RDWR | O_CLOEXEC);
+		if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &config) != 0) {
+			close(fd);
+			fd = -1;
+		}
+	}
+	close((int)config.fd);
+	close(control);
+	return fd;
+}
+
+/* A raw disk, a qcow2 image and a VDI image that lie on a block device. */
+static void test_block_devices(void **state)
+{
+	static const char *const formats[] = {"raw", "qcow2", "vdi"};
+	char name[32];
+
+	(void)state;
+	uint64_t hash = raw_hash("disk.raw");
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		run("qemu-img convert -f raw -O %s disk.raw loop.img", formats[i]);
+		int loop = attach_loop("loop.img", name, sizeof(name));
+		if (loop < 0)
+			skip(); /* no loop devices, or no right to them */
+		struct sv_source *src = must_open(name, NULL);
+		assert_string_equal(src->format, formats[i]);
+		assert_int_equal(src->size_bytes, DISK_BYTES);
+		assert_int_equal(source_hash(src, 1 << 20), hash);
+		assert_true(source_data_bytes(src) <= src->size_bytes);
+		sv_source_close(src);
+		close(loop);
+	}
 }
 
 /* Names that would be options, protocols or JSON if they were parsed by anybody. */
@@ -291,8 +374,9 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test(test_chain_qcow2),	cmocka_unit_test(test_chain_smaller),
 	cmocka_unit_test(test_chain_in_folder), cmocka_unit_test(test_chain_qcow1),
 	cmocka_unit_test(test_chain_mixed),	cmocka_unit_test(test_chain_vmdk),
-	cmocka_unit_test(test_mixed_clusters),	cmocka_unit_test(test_snapshots),
-	cmocka_unit_test(test_odd_names),
+	cmocka_unit_test(test_chain_of_vmdks),	cmocka_unit_test(test_mixed_clusters),
+	cmocka_unit_test(test_snapshots),	cmocka_unit_test(test_block_devices),
+	cmocka_unit_test(test_odd_names),	cmocka_unit_test(test_what_qemu_is_told),
 };
 
 #define OTHERS (sizeof(others) / sizeof(others[0]))

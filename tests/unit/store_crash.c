@@ -31,7 +31,7 @@ struct job {
 	uint64_t write, cut_seed;
 };
 
-static uint64_t cuts_done;
+static uint64_t cuts_done, losses, losses_said;
 
 static bool say_failure(const struct runner *run, const char *cut)
 {
@@ -85,6 +85,8 @@ static bool run_job(const struct job *job)
 			good = cut_everywhere(&run);
 		else if (job->when != DEV_CRASH_NEVER)
 			good = one_cut(&run, job->when, job->write, job->cut_seed);
+		losses += run.losses;
+		losses_said += run.losses_said;
 		runner_free(&run);
 	}
 	return good;
@@ -131,6 +133,7 @@ static void a_lying_stick_leaves_an_older_state(void **state)
 {
 	(void)state;
 	cut_linear(RUNNER_LIAR);
+	assert_true(losses_said > 0);
 }
 
 static void a_torn_page_takes_no_more_than_it_says(void **state)
@@ -204,8 +207,9 @@ int main(int argc, char **argv)
 	if (argc > 1) {
 		bool good = run_job(&job);
 
-		printf("store_crash: %s after %" PRIu64 " cuts\n", good ? "good" : "FAILED",
-		       cuts_done);
+		printf("store_crash: %s after %" PRIu64 " cuts; flushed writes were lost %" PRIu64
+		       " times, said %" PRIu64 " times\n",
+		       good ? "good" : "FAILED", cuts_done, losses, losses_said);
 		return good ? 0 : 1;
 	}
 	return cmocka_run_group_tests(tests, NULL, NULL);

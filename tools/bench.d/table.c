@@ -43,9 +43,25 @@ static double iops(const json_t *line)
 	return strcmp(text(line, "workload"), "append") == 0 ? value * WRITES_PER_APPEND : value;
 }
 
+/* By the stick's own clock: what its commands took, and not what the host took to ask. */
+static double busy_iops(const json_t *line)
+{
+	return iops(line) * number(line, "load", "seconds") / number(line, "stats", "busy_s");
+}
+
+static double boot_s(const json_t *line)
+{
+	return number(line, "boot", "ms") / 1e3;
+}
+
 static double mb_s(const json_t *line)
 {
 	return number(line, "load", "mb_s");
+}
+
+static double busy_mb_s(const json_t *line)
+{
+	return mb_s(line) * number(line, "load", "seconds") / number(line, "stats", "busy_s");
 }
 
 static double p99_ms(const json_t *line)
@@ -190,6 +206,7 @@ static const struct goal goals[] = {
 	 erases_per_gib, 0.02, true, "P1 P2"},
 	{"sequential writes, of raw", "seqwrite", "ours", "raw", mb_s, mb_s, 0.9, false, SIX},
 	{"sequential reads, of raw", "seqread", "ours", "raw", mb_s, mb_s, 0.9, false, SIX},
+	{"boot of a guest, of qcow2", "boot", "ours", "qcow2", boot_s, boot_s, 1, true, SIX},
 	{"memory, reads at depth 1, of bare FUSE", "randread-1", "ours", "floor", iops, iops, 0.7,
 	 false, "memory"},
 	{"memory, reads at depth 16, of bare FUSE", "randread-16", "ours", "floor", iops, iops, 0.7,
@@ -198,10 +215,20 @@ static const struct goal goals[] = {
 	 "memory"},
 };
 
+/* qcow2 is whichever of its settings does best; of erases, fewer are better. */
+static double best_of(const json_t *lines, const struct goal *goal, const char *stick)
+{
+	double best = find(lines, goal->workload, stick, goal->than, goal->than_value);
+	if (strcmp(goal->than, "qcow2") != 0)
+		return best;
+	double sub = find(lines, goal->workload, stick, "qcow2-sub", goal->than_value);
+	return goal->at_most ? fmin(best, sub) : fmax(best, sub);
+}
+
 static void print_goal(const json_t *lines, const struct goal *goal, const char *stick)
 {
 	double ours = find(lines, goal->workload, stick, goal->ours, goal->value);
-	double than = find(lines, goal->workload, stick, goal->than, goal->than_value);
+	double than = best_of(lines, goal, stick);
 	if (isnan(ours) || isnan(than))
 		return;
 	bool kept = goal->at_most ? ours <= than * goal->factor : ours >= than * goal->factor;
@@ -242,6 +269,8 @@ int main(int argc, char **argv)
 	json_t *lines = read_lines();
 	print_table(lines, "4 KiB random writes, fsync every 16: IOPS (bare: 16 for each append)",
 		    "randwrite", iops);
+	print_table(lines, "the same, by the clock of the stick: what a fast, idle host would get",
+		    "randwrite", busy_iops);
 	print_table(lines, "the same: 99 of 100 are done within ms", "randwrite", p99_ms);
 	print_table(lines, "the same: erases for each GiB written", "randwrite", erases_per_gib);
 	print_table(lines, "the same: bytes programmed for each byte written", "randwrite",
@@ -249,7 +278,10 @@ int main(int argc, char **argv)
 	print_table(lines, "the same: the ledger's bytes over the simulator's", "randwrite",
 		    ledger_share);
 	print_table(lines, "sequential writes of 1 MiB: MB/s", "seqwrite", mb_s);
+	print_table(lines, "the same, by the clock of the stick", "seqwrite", busy_mb_s);
 	print_table(lines, "sequential reads of 1 MiB: MB/s", "seqread", mb_s);
+	print_table(lines, "the same, by the clock of the stick", "seqread", busy_mb_s);
+	print_table(lines, "a guest's boot until it is ready: seconds", "boot", boot_s);
 	print_table(lines, "virtual clock, no FUSE: IOPS of the engine", "virtual", virtual_iops);
 	print_table(lines, "virtual clock, no FUSE: the stick's own limit", "virtual",
 		    virtual_limit);

@@ -201,7 +201,7 @@ int main(int argc, char **argv)
 		.profile = argc > 1 ? fsim_profile_find(argv[1]) : NULL,
 		.stick_bytes = argument(argc, argv, 2, UINT64_C(4) << 30),
 		.span_bytes = argument(argc, argv, 3, UINT64_C(1) << 30),
-		.count = argument(argc, argv, 4, 50000),
+		.count = argument(argc, argv, 4, 262144),
 		.random = 1,
 	};
 	struct result res = {0};

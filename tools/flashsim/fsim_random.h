@@ -3,6 +3,7 @@
 #ifndef FLASHSIM_FSIM_RANDOM_H
 #define FLASHSIM_FSIM_RANDOM_H
 
+#include <assert.h>
 #include <stdint.h>
 
 /* A generator is one word of state; equal seeds give equal sequences. */
@@ -14,9 +15,10 @@ static inline uint64_t fsim_random(uint64_t *state)
 	return z ^ z >> 31;
 }
 
-/* Below `bound`, which is not 0. The bias is under bound / 2^64. */
+/* Below `bound`, which is not 0 (asserted). The bias is under bound / 2^64. */
 static inline uint64_t fsim_random_below(uint64_t *state, uint64_t bound)
 {
+	assert(bound > 0);
 	return fsim_random(state) % bound;
 }
 

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* fuse_stick.c: low-level FUSE operations over a simulated stick. */
-#define FUSE_USE_VERSION 312
 #include "fuse_stick.h"
 
 #include <errno.h>
-#include <fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +12,8 @@
 #include <unistd.h>
 
 #include "ctl.h"
+#include "fuse_queue.h"
+#include "pacer.h"
 #include "stats.h"
 
 /*
@@ -21,13 +21,23 @@
  * the host is one here, up to 1 MiB, and with parallel writes, so that the queue forms at the
  * stick and not at the kernel's inode lock. An open file is a handle of the stick, and is as dead
  * as it after an unplug. stats.json is made at open and read from that copy.
+ *
+ * What is for the stick goes to its queue, large writes with the buffer they came in; everything
+ * else is answered by the thread that reads the requests.
  */
 enum inode { INO_ROOT = FUSE_ROOT_ID, INO_STICK, INO_CTL, INO_STATS, INO_END };
 
 #define MAX_IO_BYTES (1024u * 1024)
 #define MAX_CTL_BYTES 4096
 #define ATTR_TIMEOUT_S 1.0
-#define WORKER_THREADS 8
+#define COPY_BYTES (64u * 1024) /* smaller writes are copied out of the buffer */
+
+struct server {
+	struct fsim_stick *stick;
+	struct fsim_queue *queue;
+	struct fuse_buf buf; /* the request being read */
+	bool buf_taken;
+};
 
 static const char *const names[INO_END] = {
 	[INO_STICK] = "stick.img",
@@ -37,7 +47,8 @@ static const char *const names[INO_END] = {
 
 static struct fsim_stick *stick_of(fuse_req_t req)
 {
-	return fuse_req_userdata(req);
+	const struct server *server = fuse_req_userdata(req);
+	return server->stick;
 }
 
 static bool fill_attr(struct fsim_stick *stick, fuse_ino_t ino, struct stat *ret_st)
@@ -183,16 +194,14 @@ static void read_stats(fuse_req_t req, const char *text, size_t size, off_t off)
 	fuse_reply_buf(req, text + from, size < len - from ? size : len - from);
 }
 
-/* A fake's bytes do not lie together. */
-static void read_copy(fuse_req_t req, uint64_t handle, size_t size, uint64_t off)
+static void enqueue(fuse_req_t req, const struct fsim_request *request, void *taken)
 {
-	void *buf = malloc(size);
-	int r = buf != NULL ? fsim_stick_read(stick_of(req), handle, buf, size, off) : -ENOMEM;
-	if (r < 0)
-		fuse_reply_err(req, -r);
-	else
-		fuse_reply_buf(req, buf, size);
-	free(buf);
+	const struct server *server = fuse_req_userdata(req);
+	int r = fsim_queue_add(server->queue, req, request, taken);
+	if (r == 0)
+		return;
+	fuse_reply_err(req, -r);
+	free(taken);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
@@ -211,16 +220,15 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	}
 	if (size > end - (uint64_t)off)
 		size = (size_t)(end - (uint64_t)off);
-	const void *bytes = fsim_stick_peek(stick, size, (uint64_t)off);
-	if (bytes == NULL) {
-		read_copy(req, fi->fh, size, (uint64_t)off);
-		return;
-	}
-	int r = fsim_stick_read(stick, fi->fh, NULL, size, (uint64_t)off);
-	if (r < 0)
-		fuse_reply_err(req, -r);
-	else
-		fuse_reply_buf(req, bytes, size);
+	enqueue(req,
+		&(struct fsim_request){
+			.op = FSIM_READ,
+			.handle = fi->fh,
+			.len_bytes = size,
+			.off_bytes = (uint64_t)off,
+			.arrival_ns = fsim_now_ns(),
+		},
+		NULL);
 }
 
 static int write_ctl(struct fsim_stick *stick, const char *buf, size_t size)
@@ -235,17 +243,46 @@ static int write_ctl(struct fsim_stick *stick, const char *buf, size_t size)
 	return r;
 }
 
+/* A write's bytes outlive its request: in a copy, or by taking the buffer they are in. */
+static void write_stick(fuse_req_t req, struct fuse_file_info *fi, const char *buf, size_t size,
+			off_t off)
+{
+	struct server *server = fuse_req_userdata(req);
+	void *taken = server->buf.mem;
+	if (size <= COPY_BYTES) {
+		taken = malloc(size);
+		if (taken == NULL) {
+			fuse_reply_err(req, ENOMEM);
+			return;
+		}
+		buf = memcpy(taken, buf, size);
+	} else {
+		server->buf_taken = true;
+	}
+	enqueue(req,
+		&(struct fsim_request){
+			.op = FSIM_WRITE,
+			.handle = fi->fh,
+			.from = buf,
+			.len_bytes = size,
+			.off_bytes = (uint64_t)off,
+			.arrival_ns = fsim_now_ns(),
+		},
+		taken);
+}
+
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
 		     struct fuse_file_info *fi)
 {
-	struct fsim_stick *stick = stick_of(req);
 	int r = -EBADF;
-	if (ino == INO_CTL)
-		r = write_ctl(stick, buf, size);
+	if (ino == INO_STICK && (uint64_t)off + size <= fsim_stick_size(stick_of(req))) {
+		write_stick(req, fi, buf, size, off);
+		return;
+	}
 	if (ino == INO_STICK)
-		r = (uint64_t)off + size <= fsim_stick_size(stick)
-			    ? fsim_stick_write(stick, fi->fh, buf, size, (uint64_t)off)
-			    : -ENOSPC;
+		r = -ENOSPC;
+	if (ino == INO_CTL)
+		r = write_ctl(stick_of(req), buf, size);
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else
@@ -255,8 +292,17 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
 	(void)datasync;
-	int r = ino == INO_STICK ? fsim_stick_flush(stick_of(req), fi->fh) : 0;
-	fuse_reply_err(req, -r);
+	if (ino != INO_STICK) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	enqueue(req,
+		&(struct fsim_request){
+			.op = FSIM_FLUSH,
+			.handle = fi->fh,
+			.arrival_ns = fsim_now_ns(),
+		},
+		NULL);
 }
 
 static const struct fuse_lowlevel_ops ops = {
@@ -272,21 +318,47 @@ static const struct fuse_lowlevel_ops ops = {
 	.fsync = op_fsync,
 };
 
-static int run_session(struct fuse_session *se, const char *mount_dir, bool background)
+/* Until unmounted or a signal; both are a good end. */
+static int read_requests(struct fuse_session *se, struct server *server)
+{
+	int r = 0;
+	while (!fuse_session_exited(se)) {
+		if (server->buf_taken)
+			server->buf = (struct fuse_buf){.mem = NULL};
+		server->buf_taken = false;
+		r = fuse_session_receive_buf(se, &server->buf);
+		if (r == -EINTR)
+			continue;
+		if (r <= 0)
+			break;
+		fuse_session_process_buf(se, &server->buf);
+	}
+	if (!server->buf_taken)
+		free(server->buf.mem);
+	return r < 0 && !fuse_session_exited(se) ? r : 0;
+}
+
+static int serve_mounted(struct fuse_session *se, struct server *server, bool background)
+{
+	fuse_daemonize(!background);
+	/* Threads inherit it: sleeps end within a microsecond of their time. */
+	prctl(PR_SET_TIMERSLACK, 1UL);
+	int r = fsim_queue_start(server->stick, &server->queue);
+	if (r < 0)
+		return r;
+	r = read_requests(se, server);
+	fsim_queue_stop(server->queue);
+	return r;
+}
+
+static int run_session(struct fuse_session *se, struct server *server, const char *mount_dir,
+		       bool background)
 {
 	if (fuse_set_signal_handlers(se) != 0)
 		return -EINVAL;
-	int r = fuse_session_mount(se, mount_dir) != 0 ? -ENOTCONN : 0;
-	if (r == 0) {
-		struct fuse_loop_config *config = fuse_loop_cfg_create();
-		fuse_daemonize(!background);
-		/* Threads inherit it: sleeps end within a microsecond of their time. */
-		prctl(PR_SET_TIMERSLACK, 1UL);
-		fuse_loop_cfg_set_max_threads(config, WORKER_THREADS);
-		fuse_loop_cfg_set_idle_threads(config, WORKER_THREADS);
-		int ended = fuse_session_loop_mt(se, config);
-		r = ended < 0 ? ended : 0; /* a signal is a good end */
-		fuse_loop_cfg_destroy(config);
+	int r = -ENOTCONN;
+	if (fuse_session_mount(se, mount_dir) == 0) {
+		r = serve_mounted(se, server, background);
 		fuse_session_unmount(se);
 	}
 	fuse_remove_signal_handlers(se);
@@ -299,10 +371,11 @@ int fsim_fuse_serve(struct fsim_stick *stick, const char *mount_dir, bool backgr
 	char opts[] = "-ofsname=flashsim,subtype=flashsim,default_permissions";
 	char *argv[] = {name, opts, NULL};
 	struct fuse_args args = FUSE_ARGS_INIT(2, argv);
-	struct fuse_session *se = fuse_session_new(&args, &ops, sizeof(ops), stick);
+	struct server server = {.stick = stick};
+	struct fuse_session *se = fuse_session_new(&args, &ops, sizeof(ops), &server);
 	if (se == NULL)
 		return -EINVAL;
-	int r = run_session(se, mount_dir, background);
+	int r = run_session(se, &server, mount_dir, background);
 	fuse_session_destroy(se);
 	fuse_opt_free_args(&args);
 	return r;

@@ -58,16 +58,32 @@ const struct fsim_profile *fsim_stick_profile(const struct fsim_stick *stick);
 /* A handle is valid until the stick is unplugged; then it is dead for ever. -ENODEV: unplugged. */
 int fsim_stick_open(struct fsim_stick *stick, uint64_t *ret_handle);
 
+enum fsim_op { FSIM_READ, FSIM_WRITE, FSIM_FLUSH };
+
+struct fsim_request {
+	enum fsim_op op;
+	uint64_t handle;
+	void *to;	  /* of a read; NULL: nothing is copied, see fsim_stick_peek */
+	const void *from; /* of a write */
+	size_t len_bytes; /* whole sectors */
+	uint64_t off_bytes;
+	uint64_t arrival_ns; /* CLOCK_MONOTONIC; matters with latency on */
+};
+
 /*
- * One request each, from any thread; the stick works on one at a time. Whole sectors inside the
- * size (-EINVAL). With latency on they return when the stick would have. A read with `buf` NULL
- * copies nothing: see fsim_stick_peek.
+ * One request, from any thread; the stick works on one at a time, and whoever wants an order keeps
+ * it. -EINVAL: not whole sectors inside the size. With latency on it returns when the stick would
+ * have. The three below do the same for a request that arrives now.
  */
+int fsim_stick_do(struct fsim_stick *stick, const struct fsim_request *req);
 int fsim_stick_read(struct fsim_stick *stick, uint64_t handle, void *buf, size_t len_bytes,
 		    uint64_t off_bytes);
 int fsim_stick_write(struct fsim_stick *stick, uint64_t handle, const void *buf, size_t len_bytes,
 		     uint64_t off_bytes);
 int fsim_stick_flush(struct fsim_stick *stick, uint64_t handle);
+/* The last request has been answered only now: what moving its data took is no time of the
+ * stick's beyond its own rate. */
+void fsim_stick_answered(struct fsim_stick *stick);
 /* The content itself where it lies together, else NULL. Costs no time; valid for the stick's life.
  */
 const void *fsim_stick_peek(const struct fsim_stick *stick, size_t len_bytes, uint64_t off_bytes);
