@@ -62,10 +62,12 @@ static void report_error(struct session *s, const char *operation, bool no_space
 
 	sv_store_status(s->disk.store, &status);
 	if (no_space || status.state == SV_FULL)
-		session_say(s,
-			    "%s: the stick is full: the VM is paused; free space on the stick and "
-			    "it goes on by itself, or end it with 'stickvm stop --force'",
-			    name);
+		session_say(
+			s,
+			"%s: the stick is full: the VM is paused and the guest knows nothing of "
+			"it; end it with 'stickvm stop --force', free space on the stick and "
+			"run it again",
+			name);
 	else if (status.state == SV_DETACHED)
 		session_say(s,
 			    "%s: the stick went away: the VM is paused; end it with 'stickvm stop "

@@ -52,6 +52,14 @@ wait_end() {
 	[ "$status" = "$2" ] || die "process $1 ended with $status, not $2: $(cat "$work"/words 2>&1)"
 }
 
+# PID: ends a run that a failed test leaves behind, at once.
+end_run() {
+	kill "$1" || return 0
+	sleep 0.5
+	kill "$1"
+	wait "$1"
+}
+
 # Nothing of a session is left on the host: no mount, no socket, no process.
 nothing_left() {
 	local left

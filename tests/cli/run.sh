@@ -44,8 +44,8 @@ assert got.returncode == 124, got
 assert got.stderr == "" or "terminating on signal" in got.stderr, got.stderr
 END
 
-# 64 KiB of any bytes, printed by the guest, reach the file as they are.
-head -c 65536 /dev/urandom >"$work/bytes"
+# 8 KiB of any bytes, printed by the guest, reach the file as they are.
+{ python3 -c "import sys; sys.stdout.buffer.write(bytes(range(256)))"; head -c 7936 /dev/urandom; } >"$work/bytes"
 make_job <<'END'
 stty raw
 echo BEGIN
@@ -59,7 +59,7 @@ start=$(date +%s)
 "$vm" run g --display none --serial "$serial" -- "${job[@]}" \
 	-fw_cfg "name=opt/stickvm/bytes,file=$work/bytes" >"$work/words" 2>&1 </dev/null &
 run=$!
-at_end "kill $run"
+at_end "end_run $run"
 wait_end $run 0
 grep -q "g runs (TCG)" "$work/words" || die "it did not say that it runs: $(cat "$work/words")"
 python3 - "$serial" "$work/bytes" <<'END'
@@ -69,7 +69,7 @@ at = log.index(b"BEGIN\n") + 6
 assert log[at:at + len(want)] == want, "the bytes differ"
 assert log[at + len(want):].startswith(b"END\n")
 END
-echo "boot, 64 KiB over the serial port and power-off: $(($(date +%s) - start)) s"
+echo "boot, 8 KiB over the serial port and power-off: $(($(date +%s) - start)) s"
 nothing_left
 intact
 
@@ -86,7 +86,7 @@ mkfifo "$work/in"
 "$vm" run g --serial stdio -- "${job[@]}" -fw_cfg "name=opt/stickvm/bytes,file=$work/bytes" \
 	<"$work/in" >"$work/stdout" 2>"$work/words" &
 run=$!
-at_end "kill $run"
+at_end "end_run $run"
 exec 9>"$work/in"
 wait_line LISTEN "$work/stdout"
 cat "$work/typed" >&9
@@ -104,10 +104,11 @@ echo WRITTEN
 END
 "$vm" run g --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 run=$!
-at_end "kill $run"
+at_end "end_run $run"
 wait_line WRITTEN "$serial"
 refused 5 'in use' "$vm" run g
-refused 5 'in use' "$vm" mount g "$work"
+mkdir "$work/mnt"
+refused 5 'in use' "$vm" mount g "$work/mnt"
 refused 5 'in use' "$vm" delete g --yes
 start=$(date +%s)
 works "$vm" stop g

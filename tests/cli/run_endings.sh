@@ -71,7 +71,7 @@ echo FLUSHED
 END
 "$vm" run g --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 run=$!
-at_end "kill $run"
+at_end "end_run $run"
 wait_line FLUSHED "$serial"
 kill -9 "$(qemu_of $run)"
 wait_end $run 1 20
@@ -98,7 +98,7 @@ for signal in TERM HUP; do
 	rm -f "$serial"
 	"$vm" run g --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 	run=$!
-	at_end "kill $run"
+	at_end "end_run $run"
 	wait_line READY "$serial"
 	grep -aq 'flushed before the end' "$serial" || die "what was flushed is gone"
 	kill -$signal $run
@@ -109,7 +109,7 @@ done
 # A second one does not wait. (The boot loader hears no power button.)
 "$vm" run g >"$work/words" 2>&1 </dev/null &
 run=$!
-at_end "kill $run"
+at_end "end_run $run"
 wait_line 'g runs' "$work/words"
 kill -TERM $run
 wait_line 'asking the guest' "$work/words"
@@ -125,7 +125,7 @@ echo AGAIN
 END
 "$vm" run g --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 run=$!
-at_end "kill $run"
+at_end "end_run $run"
 wait_line AGAIN "$serial"
 qemu=$(qemu_of $run)
 kill -9 $run
