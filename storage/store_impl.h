@@ -141,6 +141,7 @@ struct sv_store {
 	unsigned unit_blocks;	 /* how many compressed well last time */
 
 	uint32_t apart_segment; /* survivors; guarded by cleaning */
+	uint64_t apart_log_bytes; /* log position when survivors were written last */
 	uint64_t apart_offset, apart_generation;
 	uint8_t *apart_stage; /* like stage; guarded by cleaning */
 

@@ -307,7 +307,7 @@ static int check_batch(struct sv_store *s, struct sv_walk *w, struct sv_walked *
 {
 	struct sv_head h;
 	uint8_t *data;
-	int r = sv_head_decode(v->raw, v->raw_bytes, &h);
+	int r = sv_head_peek(v->raw, v->raw_bytes, &h); /* verified when it was walked */
 
 	*ret_good = true;
 	if (r == 0 && h.payload_bytes) {
