@@ -221,6 +221,9 @@ bool sv_grow_ahead(struct sv_store *s);
 int sv_checkpoint_locked(struct sv_store *s); /* with commit held */
 int sv_write_anchors(struct sv_store *s);     /* with cleaning held, not commit */
 bool sv_anchor_due(struct sv_store *s);
+/* Writes them if a newer root has settled, so that the gate keeps up with the log (room.c). Call
+ * without locks. */
+int sv_renew_anchors(struct sv_store *s);
 void sv_marks_add(struct sv_marks *marks, const struct sv_link *root, uint64_t log_bytes);
 void sv_update_gate(struct sv_store *s); /* with lock held */
 
