@@ -79,6 +79,30 @@ static int fail_mount(struct err *err, const char *dir, int rc)
 	}
 }
 
+/* What opening found that the user should know; the terminal is still there. */
+static void warn_recovery(const struct serving *s)
+{
+	const char *name = s->pick.vm.name;
+	struct sv_recovery found;
+	char host[64];
+
+	sv_store_recovery(s->store, &found);
+	vm_store_host(host);
+	if (!found.clean && found.last_host[0] && strcmp(found.last_host, host) != 0)
+		ui_warn(s->args,
+			"%s: its last session, on %s, did not end cleanly; what was not flushed "
+			"there is missing",
+			name, found.last_host);
+	if (found.lost_flushed_batches > 0)
+		ui_warn(s->args,
+			"%s: the stick lost %llu flushed batches; this is the newest state that "
+			"survived",
+			name, (unsigned long long)found.lost_flushed_batches);
+	if (found.bad_blocks > 0)
+		ui_warn(s->args, "%s: %llu blocks are damaged and give errors; see 'stickvm check'",
+			name, (unsigned long long)found.bad_blocks);
+}
+
 static int start(struct serving *s, struct err *err)
 {
 	bool read_only = args_has(s->args, "read-only");
@@ -90,6 +114,7 @@ static int start(struct serving *s, struct err *err)
 
 	if (vm_store_open(&s->pick.stick, &s->pick.vm, &open_opts, &s->store, err) < 0)
 		return -1;
+	warn_recovery(s);
 	snprintf(name, sizeof(name), "%s#%d", s->pick.vm.name, (int)getpid());
 	opts.name = name;
 	rc = sv_fuse_mount(s->store, s->dir, &opts, &s->fuse);

@@ -56,7 +56,7 @@ static int read_vm(const struct args *args, struct stick *stick, const char *nam
 		   struct reading *r)
 {
 	static const struct sv_open_options quiet = {.read_only = true, .manual = true};
-	struct sv_store *store;
+	struct sv_store *store = NULL;
 	struct sv_status status;
 	struct vm vm = {0};
 	struct err err;

@@ -91,7 +91,7 @@ static int make_store(struct disk_make *dm, struct sv_store **ret_store, struct 
 					.erase_bytes = stick->erase_bytes,
 					.open_units = stick->open_units};
 	struct sv_format_params format = {.size_bytes = dm->vm->size_bytes};
-	struct sv_dev *dev;
+	struct sv_dev *dev = NULL;
 	int rc = sv_place_create(dm->place, &place);
 
 	if (rc < 0)
@@ -143,7 +143,7 @@ static int import(struct disk_make *dm, struct sv_source *source, const char *fr
 int disk_make_disk(struct disk_make *dm, struct sv_source *source, const char *from,
 		   struct err *err)
 {
-	struct sv_store *store;
+	struct sv_store *store = NULL;
 
 	if (make_store(dm, &store, err) < 0)
 		return -1;

@@ -42,19 +42,27 @@ void stick_free(struct stick *stick)
 
 void stick_id_text(const uint8_t id[SV_STORE_ID_BYTES], char ret_text[40])
 {
-	for (unsigned i = 0; i < SV_STORE_ID_BYTES; i++)
+	for (size_t i = 0; i < SV_STORE_ID_BYTES; i++)
 		snprintf(ret_text + 2 * i, 3, "%02x", id[i]);
 }
 
-/* The entry of a store, made where there is none; NULL without memory. */
-static struct stick_entry *entry_of(struct stick *stick, const char *id)
+static struct stick_entry *find_entry(struct stick *stick, const char *id)
 {
-	struct stick_entry *grown;
-
 	for (size_t i = 0; i < stick->entry_count; i++) {
 		if (strcmp(stick->entries[i].id, id) == 0)
 			return &stick->entries[i];
 	}
+	return NULL;
+}
+
+/* The entry of a store, made where there is none; NULL without memory. Entries move when one is
+ * made. */
+static struct stick_entry *entry_of(struct stick *stick, const char *id)
+{
+	struct stick_entry *grown = find_entry(stick, id);
+
+	if (grown)
+		return grown;
 	grown = realloc(stick->entries, (stick->entry_count + 1) * sizeof(*grown));
 	if (!grown)
 		return NULL;
@@ -134,7 +142,7 @@ static bool take_key(struct stick *stick, const char *key, const char *value)
 static int read_file(struct stick *stick, struct err *err)
 {
 	char *path = stick_file(stick->dir);
-	struct ydoc doc;
+	struct ydoc doc = {0};
 	int rc = path ? ydoc_read(path, &doc, err) : err_set(err, EXIT_FAILED, "out of memory");
 
 	free(path);
@@ -503,16 +511,17 @@ int stick_note_memory(struct stick *stick, const char *id, const char *vm,
 /* Sums an entry up under "deleted" and takes it out. */
 static int retire(struct stick *stick, const char *id)
 {
-	struct stick_entry *sum = entry_of(stick, DELETED);
-	struct stick_entry *entry = entry_of(stick, id);
+	struct stick_entry *sum;
+	struct stick_entry *entry;
 
-	if (!sum || !entry)
+	if (!entry_of(stick, DELETED))
 		return -ENOMEM;
-	sum = entry_of(stick, DELETED); /* the second call may have moved it */
-	/* NOLINTBEGIN(clang-analyzer-unix.Malloc): the third found what the first had made */
+	sum = find_entry(stick, DELETED);
+	entry = find_entry(stick, id);
+	if (!sum || !entry)
+		return -ENOENT;
 	ledger_add(&sum->ledger, &entry->ledger);
 	*entry = stick->entries[--stick->entry_count];
-	/* NOLINTEND(clang-analyzer-unix.Malloc) */
 	return 0;
 }
 

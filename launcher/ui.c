@@ -73,7 +73,7 @@ static unsigned cell_width(const char *text)
 
 static void add_row(struct ui_table *t, const char *const *cells)
 {
-	char **grown = realloc(t->cells, (t->rows + 1) * t->columns * sizeof(*grown));
+	char **grown = realloc(t->cells, (size_t)(t->rows + 1) * t->columns * sizeof(*grown));
 
 	if (!grown)
 		return;
@@ -112,7 +112,7 @@ void ui_table_row(struct ui_table *t, const char *const *cells)
 
 void ui_table_free(struct ui_table *t)
 {
-	for (unsigned i = 0; t && i < t->rows * t->columns; i++)
+	for (size_t i = 0; t && i < (size_t)t->rows * t->columns; i++)
 		free(t->cells[i]);
 	if (t)
 		free(t->cells);

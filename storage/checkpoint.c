@@ -372,3 +372,16 @@ int sv_write_anchors(struct sv_store *s)
 	pthread_mutex_unlock(&s->lock);
 	return 0;
 }
+
+int sv_renew_anchors(struct sv_store *s)
+{
+	int r = 0;
+
+	if (!sv_anchor_due(s))
+		return 0;
+	pthread_mutex_lock(&s->cleaning);
+	if (sv_anchor_due(s))
+		r = sv_write_anchors(s);
+	pthread_mutex_unlock(&s->cleaning);
+	return r;
+}

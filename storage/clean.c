@@ -20,6 +20,7 @@
 
 #define VICTIMS 8u
 #define VISITS_MAX 4u
+#define GAP_PAGES 4u
 #define RECORDS_MAX_BYTES 32768u
 
 /* A unit of a victim of which some blocks are still mapped. */
@@ -410,11 +411,29 @@ static int put_survivor(struct sv_store *s, struct pass *p, struct sv_part *part
 	return r < 0 ? r : rewrite(s, p, part, k, &stored);
 }
 
+/*
+ * A program that is torn may take some pages before it along. What the chain loses that way was
+ * written within lie_window; survivors of an earlier pass may be older, and nothing else is left
+ * of them (M2). So a gap keeps the passes apart.
+ */
+static void leave_gap(struct sv_store *s)
+{
+	pthread_mutex_lock(&s->lock);
+	if (s->apart_offset &&
+	    s->ledger.stick_written_bytes - s->apart_log_bytes > s->anchor.lie_window_bytes / 2) {
+		s->apart_offset += GAP_PAGES * s->anchor.page_bytes;
+		s->apart_offset = sv_min64(s->apart_offset, s->anchor.segment_bytes);
+	}
+	s->apart_log_bytes = s->ledger.stick_written_bytes;
+	pthread_mutex_unlock(&s->lock);
+}
+
 static int write_survivors(struct sv_store *s, struct pass *p)
 {
 	struct sv_part part = {.buf = NULL};
 	int r = 0;
 
+	leave_gap(s);
 	if (p->count)
 		qsort(p->v, p->count, sizeof(p->v[0]), by_lba);
 	for (uint32_t i = 0; r == 0 && i < p->count; i++)

@@ -311,6 +311,8 @@ int sv_seal(struct sv_store *s, uint64_t stamp, bool flush)
 		if (r == 0)
 			r = upkeep(s);
 		pthread_mutex_unlock(&s->commit);
+		if (r == 0)
+			r = sv_renew_anchors(s);
 		if (r < 0)
 			return r;
 	}

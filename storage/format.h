@@ -68,6 +68,7 @@ enum sv_batch_flag {
 	SV_BATCH_ROOT = 2,   /* holds a ROOT record */
 	SV_BATCH_OPEN = 4,   /* begins an epoch */
 	SV_BATCH_CLOSE = 8,  /* ends a session cleanly */
+	SV_BATCH_REFUSED = 32, /* with OPEN: recovery refused moves of the sessions before */
 	SV_BATCH_APART = 16, /* survivors: describes its segment, is not in the chain */
 };
 

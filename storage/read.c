@@ -38,6 +38,8 @@ int sv_reads_init(struct sv_store *s)
 		x->next = s->scratch;
 		s->scratch = x;
 	}
+	if (sv_stream_init(s) < 0)
+		return -ENOMEM;
 	for (unsigned i = 0; i < SV_CACHED_UNITS; i++) {
 		s->cached[i].data = malloc(SV_UNIT_MAX_BLOCKS * SV_BLOCK_BYTES);
 		if (!s->cached[i].data)
@@ -53,6 +55,7 @@ void sv_reads_free(struct sv_store *s)
 	for (unsigned i = 0; i < SV_SCRATCHES; i++)
 		if (s->scratches[i].io)
 			munmap(s->scratches[i].io, len);
+	sv_stream_free(s);
 	for (unsigned i = 0; i < SV_CACHED_UNITS; i++)
 		free(s->cached[i].data);
 	pthread_mutex_destroy(&s->scratch_lock);
@@ -80,24 +83,6 @@ void sv_scratch_put(struct sv_store *s, struct sv_scratch *x)
 	s->scratch = x;
 	pthread_cond_signal(&s->scratch_free);
 	pthread_mutex_unlock(&s->scratch_lock);
-}
-
-int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, uint32_t len_bytes,
-		uint8_t **ret_data)
-{
-	uint64_t from = sv_align_down(place, s->geo.sector_bytes);
-	uint64_t to = sv_align_up(place + len_bytes, s->geo.sector_bytes);
-	int r;
-
-	assert(to - from <= SV_SCRATCH_BYTES);
-	r = sv_dev_read(s->dev, scratch->io, to - from, from);
-	if (r == -ENODEV)
-		s->state = SV_DETACHED;
-	if (r < 0)
-		return r;
-	__atomic_fetch_add(&s->ledger.stick_read_bytes, to - from, __ATOMIC_RELAXED);
-	*ret_data = scratch->io + (place - from);
-	return 0;
 }
 
 /* Block by block: from a batch in memory, a hole, or where on the device. 0, -EAGAIN. */
@@ -230,7 +215,7 @@ static int read_span(struct sv_store *s, struct sv_scratch *x, struct plan *plan
 		to += sv_entry_stored(plan->entry[end]);
 		end += run_of(plan, end, blocks);
 	}
-	r = sv_read_raw(s, x, from, (uint32_t)(to - from), &data);
+	r = sv_read_raw(s, x, from, (uint32_t)(to - from), true, &data);
 	if (r < 0)
 		return r;
 	*ret_served = end - first;
@@ -313,6 +298,7 @@ int sv_read_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned bloc
 		sv_scratch_put(s, x);
 		if (r < 0 || all_served(&plan, blocks))
 			break;
+		sv_stream_drop(s); /* A1 */
 		r = -EIO;
 	}
 	return r;

@@ -270,8 +270,8 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 		return -EBADMSG;
 	sv_segs_set_role(&s->segs, s->log.segment, SV_SEG_HEAD);
 	sv_segs_set_role(&s->segs, s->log.next, SV_SEG_NEXT);
-	for (size_t i = 0; i < w->count && i < w->bad_moves; i++)
-		if (w->v[i].flags & SV_BATCH_ROOT) {
+	for (size_t i = 0; i < w->count; i++)
+		if (w->v[i].flags & SV_BATCH_ROOT && !w->v[i].poisoned) {
 			struct sv_link link = {.segment = w->v[i].segment,
 					       .offset = w->v[i].offset,
 					       .generation = w->v[i].generation,
@@ -281,7 +281,7 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 			s->root_log_bytes = w->v[i].log_bytes + w->v[i].total_bytes;
 			sv_marks_add(&s->roots, &link, s->root_log_bytes);
 		}
-	s->bad_moves = w->bad_moves != SIZE_MAX;
+	s->bad_moves = w->bad_moves;
 	sv_marks_add(&s->anchors, &older->root, older->log_bytes);
 	sv_segs_set_gate(&s->segs, sv_min64(older->gate_seq, s->anchor.gate_seq));
 	sv_update_gate(s);
@@ -311,8 +311,8 @@ static int recover_from(struct sv_store *s, const struct sv_anchor *a,
 	if (!params_sane(s, a))
 		return -EBADMSG;
 	r = sv_walk_chain(s, &walk);
-	for (size_t i = 0; r == 0 && i < walk.count && i < walk.bad_moves; i++)
-		if (walk.v[i].flags & SV_BATCH_ROOT)
+	for (size_t i = 0; r == 0 && i < walk.count; i++)
+		if (walk.v[i].flags & SV_BATCH_ROOT && !walk.v[i].poisoned)
 			start = i;
 	if (r == 0)
 		r = load_state(s, &walk, start);
@@ -398,13 +398,13 @@ static int fill_up(struct sv_store *s)
  */
 static int choose_head(struct sv_store *s)
 {
+	bool with_root = s->anchor.root.segment == s->log.segment;
 	int r = 0;
 
-	if (!s->recovery.clean || s->anchor.epoch != s->log.epoch ||
-	    s->anchor.root.segment == s->log.segment)
-		r = s->recovery.lost_flushed_batches ? 0 : fill_up(s);
-	else
+	if (s->recovery.clean && s->anchor.epoch == s->log.epoch && !with_root)
 		return 0;
+	if (!with_root && !s->recovery.lost_flushed_batches)
+		r = fill_up(s);
 	s->log.offset = s->anchor.segment_bytes;
 	return r;
 }
@@ -435,7 +435,7 @@ int sv_begin_epoch(struct sv_store *s)
 	if (r < 0)
 		return r;
 	sv_part_record(&part, &rec);
-	r = sv_part_append(s, &part, SV_BATCH_OPEN);
+	r = sv_part_append(s, &part, SV_BATCH_OPEN | (s->bad_moves ? SV_BATCH_REFUSED : 0));
 	if (r < 0)
 		return r;
 	sv_log_link(s, &s->log.opening, s->log.last_bytes);

@@ -115,6 +115,19 @@ static bool checkpoint(struct sv_store *s, uint64_t least_bytes)
 	return did;
 }
 
+/* What is not flushed does not count as settled. */
+static bool settle(struct sv_store *s)
+{
+	uint64_t gate = s->segs.gate_seq;
+
+	if (!s->log.unflushed_bytes || sv_log_flush(s) < 0)
+		return false;
+	pthread_mutex_lock(&s->lock);
+	sv_update_gate(s);
+	pthread_mutex_unlock(&s->lock);
+	return s->segs.gate_seq > gate || sv_anchor_due(s);
+}
+
 /* One step towards more free segments; false when there is none left. With cleaning held. */
 static bool step(struct sv_store *s)
 {
@@ -135,7 +148,7 @@ static bool step(struct sv_store *s)
 	if (s->segs.free + s->segs.pending < wanted)
 		sv_clean_pass(s, &progress);
 	return progress || checkpoint(s, s->anchor.checkpoint_bytes / 4) || grow(s) ||
-	       checkpoint(s, 0);
+	       checkpoint(s, 0) || settle(s);
 }
 
 int sv_make_room(struct sv_store *s)
@@ -183,8 +196,6 @@ bool sv_keep_room(struct sv_store *s)
 	pthread_mutex_unlock(&s->lock);
 	if (want)
 		did = step(s);
-	else if (sv_anchor_due(s))
-		did = sv_write_anchors(s) == 0;
 	pthread_mutex_unlock(&s->cleaning);
 	return did;
 }

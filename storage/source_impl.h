@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* source_impl.h: what the parts of a source share: files, errors, layers. DESIGN-source.md. */
+/* source_impl.h: what the parts of a source share: files, errors, layers. DESIGN.md. */
 #ifndef STORAGE_SOURCE_IMPL_H
 #define STORAGE_SOURCE_IMPL_H
 

@@ -12,7 +12,7 @@
 
 /*
  * libqcow has no call for what is allocated, and serves wrong bytes without an error in cases that
- * DESIGN-source.md lists. So this file walks the L1 and L2 tables itself, and asks libqcow only
+ * DESIGN.md lists. So this file walks the L1 and L2 tables itself, and asks libqcow only
  * for clusters of which it knows that libqcow reads them right:
  *
  *  Q1  a cluster is handed to libqcow only if its L2 entry says that its bytes are in this file,

@@ -676,10 +676,8 @@ int sv_store_close(struct sv_store *s)
 		r = sv_store_flush(s);
 		if (r == 0)
 			r = sv_store_checkpoint(s);
-		pthread_mutex_lock(&s->cleaning);
-		if (r == 0 && sv_anchor_due(s))
-			r = sv_write_anchors(s);
-		pthread_mutex_unlock(&s->cleaning);
+		if (r == 0)
+			r = sv_renew_anchors(s);
 		if (r == 0)
 			r = write_close_record(s);
 	}
@@ -727,6 +725,8 @@ int sv_store_clean(struct sv_store *s, unsigned segments, unsigned *ret_cleaned)
 		if (r == 0)
 			r = sv_clean_pass(s, &progress);
 		pthread_mutex_unlock(&s->cleaning);
+		if (r == 0)
+			r = sv_renew_anchors(s);
 	}
 	*ret_cleaned = (unsigned)(s->ledger.segments_cleaned - before);
 	return r;

@@ -84,6 +84,15 @@ struct sv_cached {
 	uint8_t *data;
 };
 
+/* The one stream that is read ahead. */
+struct sv_stream {
+	pthread_mutex_t lock;
+	uint8_t *buf;
+	uint64_t place, len; /* of what is in it */
+	uint64_t next;	     /* where the last read ended */
+	unsigned streak;     /* reads that followed each other */
+};
+
 #define SV_VERSIONS 256u
 
 struct sv_store {
@@ -132,9 +141,11 @@ struct sv_store {
 	unsigned unit_blocks;	 /* how many compressed well last time */
 
 	uint32_t apart_segment; /* survivors; guarded by cleaning */
+	uint64_t apart_log_bytes; /* log position when survivors were written last */
 	uint64_t apart_offset, apart_generation;
 	uint8_t *apart_stage; /* like stage; guarded by cleaning */
 
+	struct sv_stream stream;
 	struct sv_scratch *scratch;
 	pthread_mutex_t scratch_lock;
 	pthread_cond_t scratch_free;
@@ -210,6 +221,9 @@ bool sv_grow_ahead(struct sv_store *s);
 int sv_checkpoint_locked(struct sv_store *s); /* with commit held */
 int sv_write_anchors(struct sv_store *s);     /* with cleaning held, not commit */
 bool sv_anchor_due(struct sv_store *s);
+/* Writes them if a newer root has settled, so that the gate keeps up with the log (room.c). Call
+ * without locks. */
+int sv_renew_anchors(struct sv_store *s);
 void sv_marks_add(struct sv_marks *marks, const struct sv_link *root, uint64_t log_bytes);
 void sv_update_gate(struct sv_store *s); /* with lock held */
 
@@ -223,6 +237,7 @@ struct sv_walked {
 	uint8_t hash[SV_HASH_BYTES];
 	uint8_t *raw; /* the header with its records */
 	uint32_t raw_bytes;
+	bool poisoned; /* behind a move whose target is bad, and before an opening that knew it */
 };
 struct sv_walk {
 	struct sv_walked *v;
@@ -232,7 +247,7 @@ struct sv_walk {
 	uint64_t lost_flushed;
 	uint64_t flushed_seen;      /* F of batches that were walked and cut off */
 	uint64_t flushed_log_bytes; /* and where the log was then */
-	size_t bad_moves; /* the first batch with a move whose target is bad; SIZE_MAX: none */
+	bool bad_moves;             /* some were refused */
 };
 /* Follows the chain from the anchor's root to its newest end that verifies. */
 int sv_walk_chain(struct sv_store *s, struct sv_walk *walk);
@@ -254,9 +269,15 @@ int sv_reads_init(struct sv_store *s);
 void sv_reads_free(struct sv_store *s);
 struct sv_scratch *sv_scratch_get(struct sv_store *s);
 void sv_scratch_put(struct sv_store *s, struct sv_scratch *scratch);
-/* Reads [place, place + len) into scratch->io; *ret_data is where it starts in there. */
+/* ---- readahead.c ---- */
+int sv_stream_init(struct sv_store *s);
+void sv_stream_free(struct sv_store *s);
+/* Forgets what was read ahead. */
+void sv_stream_drop(struct sv_store *s);
+/* Reads [place, place + len) into scratch->io; *ret_data is where it starts in there. `ahead`: it
+ * may be one of a stream. */
 int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, uint32_t len_bytes,
-		uint8_t **ret_data);
+		bool ahead, uint8_t **ret_data);
 
 /* ---- store.c ---- */
 void sv_why(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

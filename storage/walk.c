@@ -307,7 +307,7 @@ static int check_batch(struct sv_store *s, struct sv_walk *w, struct sv_walked *
 {
 	struct sv_head h;
 	uint8_t *data;
-	int r = sv_head_decode(v->raw, v->raw_bytes, &h);
+	int r = sv_head_peek(v->raw, v->raw_bytes, &h); /* verified when it was walked */
 
 	*ret_good = true;
 	if (r == 0 && h.payload_bytes) {
@@ -336,32 +336,42 @@ static int cut(struct sv_walk *w, size_t count)
 	return count ? 0 : -EBADMSG;
 }
 
-/* Verifies payloads where the stick may have lied (W3) and cuts the walk at the first bad one. */
+/*
+ * Verifies payloads where the stick may have lied (W3) and cuts the walk at the first bad one.
+ * Where an earlier recovery refused moves, all of the walk is verified: what it refused may lie
+ * before the window by now.
+ */
 static int verify(struct sv_store *s, struct sv_walk *w)
 {
 	const struct sv_walked *last = &w->v[w->count - 1];
 	uint64_t end = last->log_bytes + last->total_bytes;
 	bool clean = last->flags & SV_BATCH_CLOSE;
 	uint64_t flushed = clean ? last->seq : last->flushed_seq;
+	bool poisoned = false, all = false;
 
 	/* The window counts from the end of what was flushed. */
 	for (size_t i = w->count; i-- > 0 && w->v[i].seq > flushed;)
 		end = w->v[i].log_bytes;
-	w->bad_moves = SIZE_MAX;
+	w->bad_moves = false;
+	for (size_t i = 0; i < w->count; i++)
+		all |= w->v[i].flags & SV_BATCH_REFUSED;
 	for (size_t i = 1; i < w->count; i++) {
 		struct sv_walked *v = &w->v[i];
 		bool good, bad_moves;
 		int r;
 
-		if (v->seq <= flushed && v->log_bytes + s->anchor.lie_window_bytes < end)
+		if (v->flags & SV_BATCH_REFUSED)
+			poisoned = false;
+		v->poisoned = poisoned;
+		if (!all && v->seq <= flushed && v->log_bytes + s->anchor.lie_window_bytes < end)
 			continue;
 		r = check_batch(s, w, v, &good, &bad_moves);
 		if (r < 0)
 			return r;
 		if (!good && !clean)
 			return cut(w, i); /* clean: rot, not a lie; its blocks give EIO */
-		if (bad_moves && w->bad_moves == SIZE_MAX)
-			w->bad_moves = i;
+		poisoned |= bad_moves;
+		w->bad_moves |= poisoned;
 	}
 	return cut(w, w->count);
 }

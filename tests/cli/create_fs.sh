@@ -12,7 +12,8 @@ at_end umount -l "$work/mnt"
 
 make_fs() { # FS
 	case $1 in
-	exfat) mkfs.exfat "$loop" >/dev/null && mount.exfat-fuse "$loop" "$work/fs" >/dev/null 2>&1 ;;
+	exfat) mkfs.exfat "$loop" >/dev/null &&
+		mount.exfat-fuse "$loop" "$work/fs" >/dev/null 2>&1 ;;
 	ntfs) mkfs.ntfs -q -f "$loop" >/dev/null 2>&1 && ntfs-3g "$loop" "$work/fs" ;;
 	ext4) mkfs.ext4 -q "$loop" && mount "$loop" "$work/fs" ;;
 	esac
