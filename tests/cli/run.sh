@@ -6,7 +6,7 @@
 . "$(dirname "$0")/run.bash"
 
 guest_image
-make_stick
+make_stick "$work/stick"
 
 # A dry run starts nothing and says everything.
 works "$vm" run g --dry-run

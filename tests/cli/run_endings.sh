@@ -6,7 +6,7 @@
 . "$(dirname "$0")/run.bash"
 
 guest_image
-make_stick
+make_stick "$work/stick"
 serial=$work/serial
 
 # On a terminal. Ctrl-C asks the guest; a second one offers to kill it.
