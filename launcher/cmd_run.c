@@ -107,6 +107,7 @@ static void make_plan(struct job *job)
 		.qemu = getenv("STICKVM_QEMU"),
 		.ssh_port = job->vm.ssh_port,
 		.stick = job->stick.dir,
+		.no_kvm = job->wishes.accel == WISH_TCG && !args_has(job->args, "dry-run"),
 	};
 
 	facts_gather(&wanted, &job->facts);

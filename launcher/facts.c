@@ -251,6 +251,8 @@ void facts_gather(const struct facts_wanted *wanted, struct facts *ret_facts)
 	struct facts facts = {0};
 
 	facts_gather_host("", &facts);
+	if (!wanted->no_kvm)
+		facts_gather_kvm(&facts);
 	facts_gather_firmware("", &facts);
 	facts_gather_qemu(wanted->qemu, &facts);
 	if (wanted->ssh_port)

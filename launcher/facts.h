@@ -105,11 +105,13 @@ struct facts_wanted {
 	const char *qemu;
 	uint16_t ssh_port; /* 0: do not look for a port */
 	const char *stick; /* a path on the stick, or its node; NULL: none */
+	bool no_kvm;	   /* it will not be used: do not probe it */
 };
 void facts_gather(const struct facts_wanted *wanted, struct facts *ret_facts);
 
 /* Parts of facts_gather, for tests. `root` is "" but in tests, put before /proc, /usr, ... */
 void facts_gather_host(const char *root, struct facts *facts);
+void facts_gather_kvm(struct facts *facts);
 void facts_gather_firmware(const char *root, struct facts *facts);
 void facts_gather_qemu(const char *program, struct facts *facts);
 void facts_gather_port(uint16_t first_port, struct facts *facts);

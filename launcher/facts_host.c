@@ -103,7 +103,7 @@ static void gather_proc(const char *root, struct facts *facts)
 	facts->host_mem_free_bytes = meminfo_bytes(path, "MemAvailable");
 }
 
-static void gather_kvm(struct facts *facts)
+void facts_gather_kvm(struct facts *facts)
 {
 	struct kvm_result kvm;
 
@@ -132,7 +132,6 @@ void facts_gather_host(const char *root, struct facts *facts)
 	set_env(&facts->host_x11, "DISPLAY");
 	set_env(&facts->host_wayland, "WAYLAND_DISPLAY");
 	facts->host_terminal = isatty(0) && isatty(1) ? FACT_YES : FACT_NO;
-	gather_kvm(facts);
 }
 
 static bool port_free(uint16_t port)

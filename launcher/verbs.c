@@ -111,7 +111,7 @@ static const struct opt opts_run[] = {
 	 .type = OPT_CHOICE,
 	 .arg = "stick|host",
 	 .help = "where a flush of the guest must have arrived (default: the VM's setting)"},
-	{.name = "cold", .help = "discard a suspended state and start afresh", .later = true},
+	{.name = "cold", .help = "discard a suspended state and start afresh"},
 	{.name = "take-over", .help = "go on although another host ended uncleanly"},
 	{.name = "detach", .help = "return as soon as the guest runs"},
 	{0},
@@ -125,7 +125,9 @@ static const struct opt opts_stop[] = {
 	 .low = 1,
 	 .high = 86400,
 	 .help = "how long to wait for the guest to power off"},
-	{.name = "force", .help = "do not ask the guest; and end it when it does not power off"},
+	{.name = "force",
+	 .help = "end the guest by force when it does not power off in time (10 s "
+		 "unless --timeout is given)"},
 	{0},
 };
 

@@ -20,7 +20,6 @@
 
 #define VICTIMS 8u
 #define VISITS_MAX 4u
-#define GAP_PAGES 4u
 #define RECORDS_MAX_BYTES 32768u
 
 /* A unit of a victim of which some blocks are still mapped. */
@@ -421,7 +420,7 @@ static void leave_gap(struct sv_store *s)
 	pthread_mutex_lock(&s->lock);
 	if (s->apart_offset &&
 	    s->ledger.stick_written_bytes - s->apart_log_bytes > s->anchor.lie_window_bytes / 2) {
-		s->apart_offset += GAP_PAGES * s->anchor.page_bytes;
+		s->apart_offset += SV_GAP_PAGES * s->anchor.page_bytes;
 		s->apart_offset = sv_min64(s->apart_offset, s->anchor.segment_bytes);
 	}
 	s->apart_log_bytes = s->ledger.stick_written_bytes;

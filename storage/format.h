@@ -26,6 +26,7 @@
 #define SV_HOST_BYTES 64u
 #define SV_EPOCH_SALT_BITS 16u /* low bits of an epoch's number are random */
 #define SV_MAX_LEVELS 8u
+#define SV_GAP_PAGES 4u /* between a batch and its successor, where the first is old */
 
 /* Where a batch's header lies, and what its successor will need of it. */
 struct sv_link {

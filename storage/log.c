@@ -137,13 +137,31 @@ void sv_part_at(struct sv_store *s, struct sv_part *part, uint8_t *stage, uint32
 	part->base = sv_place(s, segment, offset);
 }
 
+/*
+ * A program that is torn may take some pages before it along. What was written within lie_window
+ * may go that way; where the batch before is older (survivors were written elsewhere meanwhile, or
+ * a session was closed), a gap protects it. The walk knows of it (W1).
+ */
+static void leave_gap(struct sv_store *s)
+{
+	uint64_t gap = SV_GAP_PAGES * s->anchor.page_bytes;
+
+	if (s->log.offset && s->log.offset < s->anchor.segment_bytes &&
+	    s->ledger.stick_written_bytes - s->log.appended_log_bytes >
+		    s->anchor.lie_window_bytes / 2)
+		s->log.offset = sv_min64(s->log.offset + gap, s->anchor.segment_bytes);
+	s->log.appended_log_bytes = s->ledger.stick_written_bytes;
+}
+
 int sv_part_begin(struct sv_store *s, struct sv_part *part, uint32_t record_bytes,
 		  uint64_t want_bytes)
 {
-	uint64_t room = s->anchor.segment_bytes - s->log.offset;
+	uint64_t room;
 	uint64_t least = SV_HEAD_FIXED_BYTES + SV_HASH_BYTES + SV_GRAIN_BYTES + record_bytes;
 	int r = 0;
 
+	leave_gap(s);
+	room = s->anchor.segment_bytes - s->log.offset;
 	want_bytes = sv_align_up(want_bytes + least, s->anchor.page_bytes);
 	if ((room < want_bytes && want_bytes <= s->anchor.segment_bytes / 16) ||
 	    room < least + SV_UNIT_MAX_BYTES / 8 + SV_RAW_UNIT_BYTES ||
@@ -263,6 +281,7 @@ int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags)
 	s->log.offset += h.total_bytes; /* L3 */
 	s->log.seq = h.seq;
 	s->log.last_bytes = h.total_bytes;
+	s->log.appended_log_bytes = s->ledger.stick_written_bytes;
 	memcpy(s->log.hash, h.hash, SV_HASH_BYTES);
 	note_used(s, &h);
 	pthread_mutex_unlock(&s->lock);

@@ -401,8 +401,10 @@ static int choose_head(struct sv_store *s)
 	bool with_root = s->anchor.root.segment == s->log.segment;
 	int r = 0;
 
-	if (s->recovery.clean && s->anchor.epoch == s->log.epoch && !with_root)
+	if (s->recovery.clean && s->anchor.epoch == s->log.epoch && !with_root) {
+		s->log.appended_log_bytes = 0; /* long ago: a gap is due */
 		return 0;
+	}
 	if (!with_root && !s->recovery.lost_flushed_batches)
 		r = fill_up(s);
 	s->log.offset = s->anchor.segment_bytes;

@@ -32,6 +32,7 @@ struct sv_log {
 	uint64_t flushed_seq; /* F */
 	uint64_t generation_seed, generations;
 	uint64_t unflushed_bytes;
+	uint64_t appended_log_bytes; /* log position behind the batch appended last */
 	bool virgin;	       /* the head was never written before it became the head */
 	uint32_t flushes_here; /* of the device, while this segment is the head */
 	uint32_t last_bytes;   /* of the batch appended last */

@@ -14,7 +14,7 @@ import sys, time
 from pty_talk import Talk
 vm, serial = sys.argv[1:]
 
-t = Talk(vm, "run", "g", "--serial", serial)
+t = Talk(vm, "run", "g", "--accel", "tcg", "--serial", serial)
 t.expect(rb"g runs \(TCG\); Ctrl-C asks")
 while b"ready" not in open(serial, "rb").read():
     t.pump(0.2)
@@ -22,7 +22,7 @@ t.send(b"\x03")
 t.expect(rb"asking the guest to power off; Ctrl-C again")
 t.ends(0)
 
-t = Talk(vm, "run", "g") # its boot loader hears no power button
+t = Talk(vm, "run", "g", "--accel", "tcg") # its boot loader hears no power button
 t.expect(rb"g runs")
 t.send(b"\x03")
 t.expect(rb"Ctrl-C again")
@@ -37,7 +37,7 @@ t.expect(rb"stickvm run: g: ended by force\r\n")
 t.ends(130, 20)
 
 # Every key is the guest's but Ctrl-].
-t = Talk(vm, "run", "g", "--serial", "stdio")
+t = Talk(vm, "run", "g", "--accel", "tcg", "--serial", "stdio")
 t.expect(rb"root # ")
 t.pump(0.5)
 t.send(b"sleep 1000; echo never\n")
@@ -55,7 +55,7 @@ t.send(b"\x1dp")
 t.expect(rb"asking the guest to power off\r\n")
 t.ends(0)
 
-t = Talk(vm, "run", "g", "--serial", "stdio")
+t = Talk(vm, "run", "g", "--accel", "tcg", "--serial", "stdio")
 t.expect(rb"g runs")
 t.send(b"\x1dk")
 t.ends(130, 20)
@@ -69,7 +69,7 @@ echo "flushed before the end" >/flushed
 sync
 echo FLUSHED
 END
-"$vm" run g --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
+"$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 run=$!
 at_end "end_run $run"
 wait_line FLUSHED "$serial"
@@ -82,7 +82,7 @@ intact
 "$vm" wear g --json >"$work/out"
 json 'j["unclean_detaches"]' 0
 status=0
-"$vm" run g -- -device nonsense >"$work/out" 2>"$work/err" || status=$?
+"$vm" run g --accel tcg -- -device nonsense >"$work/out" 2>"$work/err" || status=$?
 [ $status = 1 ] || die "a QEMU that cannot start: status $status"
 grep -q "^stickvm run:   .*'nonsense' is not a valid device" "$work/err" ||
 	die "its words are not shown: $(cat "$work/err")"
@@ -96,7 +96,7 @@ echo READY
 END
 for signal in TERM HUP; do
 	rm -f "$serial"
-	"$vm" run g --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
+	"$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 	run=$!
 	at_end "end_run $run"
 	wait_line READY "$serial"
@@ -107,7 +107,7 @@ for signal in TERM HUP; do
 done
 
 # A second one does not wait. (The boot loader hears no power button.)
-"$vm" run g >"$work/words" 2>&1 </dev/null &
+"$vm" run g --accel tcg >"$work/words" 2>&1 </dev/null &
 run=$!
 at_end "end_run $run"
 wait_line 'g runs' "$work/words"
@@ -123,7 +123,7 @@ echo "again" >/again
 sync
 echo AGAIN
 END
-"$vm" run g --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
+"$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 run=$!
 at_end "end_run $run"
 wait_line AGAIN "$serial"
@@ -140,14 +140,14 @@ cat /again
 poweroff
 END
 rm -f "$serial"
-"$vm" run g --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
+"$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 wait_end $! 0
 grep -aq '^again' "$serial" || die "what was flushed before the kill is gone"
 nothing_left
 intact
 
 # Detached: returns when the guest runs; ended by stop, in time or by force.
-"$vm" run g --detach --serial "$serial" >"$work/out" 2>"$work/err" </dev/null ||
+"$vm" run g --accel tcg --detach --serial "$serial" >"$work/out" 2>"$work/err" </dev/null ||
 	die "detach: $(cat "$work/err")"
 says_on_err() {
 	grep -q -- "$1" "$work/err" || die "no '$1' in: $(cat "$work/err")"
@@ -158,7 +158,7 @@ refused 5 'in use' "$vm" run g
 wait_line 'ready uptime' "$serial"
 works "$vm" stop g --timeout 60
 intact
-"$vm" run g --detach >"$work/out" 2>"$work/err" </dev/null || die "detach: $(cat "$work/err")"
+"$vm" run g --accel tcg --detach >"$work/out" 2>"$work/err" </dev/null || die "detach: $(cat "$work/err")"
 refused 1 'did not power off in time and runs on' "$vm" stop g --timeout 1
 start=$(date +%s)
 works "$vm" stop g --force --timeout 1
@@ -166,7 +166,7 @@ works "$vm" stop g --force --timeout 1
 nothing_left
 intact
 status=0
-"$vm" run g --detach -- -device nonsense >"$work/out" 2>"$work/err" </dev/null || status=$?
+"$vm" run g --accel tcg --detach -- -device nonsense >"$work/out" 2>"$work/err" </dev/null || status=$?
 [ $status = 1 ] || die "a detached QEMU that cannot start: status $status"
 says_on_err 'QEMU ended with status 1'
 nothing_left

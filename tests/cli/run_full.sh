@@ -23,7 +23,7 @@ make_job <<'END'
 echo "before the stick was full" >/small; sync; echo SMALL
 head -c 200000000 /dev/urandom >/big; sync; echo SYNCED
 END
-"$vm" run g --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
+"$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 run=$!
 at_end "end_run $run"
 wait_line 'g: the stick is full: the VM is paused' "$work/words" 300
@@ -45,7 +45,7 @@ head -c 30000000 /dev/urandom >/big && sync && echo SYNCED
 poweroff
 END
 rm -f "$serial"
-"$vm" run g --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
+"$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 run=$!
 at_end "end_run $run"
 wait_end $run 0 300
