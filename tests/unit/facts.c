@@ -139,6 +139,7 @@ static const char mountinfo[] =
 	"45 30 0:50 / /media/me/MY rw,nosuid - fuseblk /dev/sdc1 rw\n"
 	"46 30 0:51 / /mnt rw - tmpfs tmpfs rw\n"
 	"47 46 0:52 / /mnt rw,sync - vfat /dev/sdd rw\n"
+	"48 30 0:53 / /media rw - tmpfs tmpfs rw\n" /* listed late, yet less deep */
 	"broken line\n";
 
 static void mounts(void **state)
@@ -152,6 +153,8 @@ static void mounts(void **state)
 	assert_string_equal(f.stick_node, "/dev/sdb1");
 	assert_string_equal(f.stick_mount_options, "rw,nosuid,nodev");
 	assert_true(facts_parse_mountinfo(mountinfo, "/media/me/MYSELF", &f));
+	assert_string_equal(f.stick_fs, "tmpfs");
+	assert_true(facts_parse_mountinfo(mountinfo, "/home", &f));
 	assert_string_equal(f.stick_fs, "ext4");
 	assert_true(facts_parse_mountinfo(mountinfo, "/media/me/MY", &f));
 	assert_string_equal(f.stick_node, "/dev/sdc1");

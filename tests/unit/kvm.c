@@ -103,6 +103,9 @@ static void verdicts(void **state)
 	const struct round_report good[] = {first, fast};
 	/* One round was preempted for a while: the best one counts. */
 	const struct round_report busy[] = {first, {.loops = 1000000, .took_ns = 50000000}, fast};
+	const struct round_report spoilt[] = {first,
+					      {.loops = 1000000, .took_ns = 25000000},
+					      {.loops = 1000000, .took_ns = 50000000}};
 	const struct round_report broken[] = {slow};
 	const struct round_report short_only[] = {{.loops = 20000, .took_ns = 200000000}};
 
@@ -110,6 +113,8 @@ static void verdicts(void **state)
 	assert_int_equal(judged(good, 2, false).verdict, KVM_WORKS);
 	assert_int_equal(judged(good, 2, false).loops_per_s, 1000000000);
 	assert_int_equal(judged(busy, 3, true).verdict, KVM_WORKS);
+	assert_int_equal(judged(spoilt, 3, false).verdict, KVM_TOO_SLOW);
+	assert_int_equal(judged(spoilt, 3, false).loops_per_s, 40000000);
 	assert_int_equal(judged(broken, 1, true).verdict, KVM_TOO_SLOW);
 	assert_int_equal(judged(broken, 1, true).loops_per_s, 100000);
 	assert_int_equal(judged(short_only, 1, true).verdict, KVM_TOO_SLOW);
