@@ -40,7 +40,8 @@ void decide_transport(const struct input *in, struct plan *plan, struct decision
 	row_value(row, "fuse");
 	if (in->facts->host_fuse == FACT_NO) {
 		row_refuse(row, EXIT_FAILED,
-			   "/dev/fuse: it may not be opened; load the module (modprobe fuse) and "
+			   "/dev/fuse: it may not be opened; load its module (modprobe fuse), let "
+			   "users open it (chmod 666 /dev/fuse) and "
 			   "install fuse3");
 		return;
 	}
