@@ -95,14 +95,36 @@ static void test_not_an_image(void **state)
 
 static void test_archives(void **state)
 {
+	static const struct {
+		const char *name;
+		uint64_t off_bytes;
+		const char *magic;
+		size_t len_bytes;
+	} cases[] = {
+		{"gzip", 0, "\x1f\x8b\x08", 3},
+		{"xz", 0, "\xfd\x37zXZ\0", 6},
+		{"zstd", 0, "\x28\xb5\x2f\xfd", 4},
+		{"lz4", 0, "\x04\x22\x4d\x18", 4},
+		{"bzip2", 0, "BZh91AY&SY", 10},
+		{"zip", 0, "PK\3\4", 4},
+		{"7-Zip", 0, "7z\xbc\xaf\x27\x1c", 6},
+		{"rar", 0, "Rar!\x1a\x07", 6},
+		{"tar", 257, "ustar", 5},
+	};
+
 	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char words[64];
+		snprintf(words, sizeof(words), "an archive, %s", cases[i].name);
+		write_file("archive", "", 0, 65536);
+		patch("archive", cases[i].off_bytes, cases[i].magic, cases[i].len_bytes);
+		expect_error("archive", -EMEDIUMTYPE, words);
+		expect_error("archive", -EMEDIUMTYPE, "unpack it first");
+	}
+	/* The real thing, of the two packers that every Debian has. */
 	run("cp disk.raw some.raw");
 	run("gzip -k some.raw");
 	expect_error("some.raw.gz", -EMEDIUMTYPE, "an archive, gzip; unpack it first");
-	run("bzip2 -k some.raw");
-	expect_error("some.raw.bz2", -EMEDIUMTYPE, "an archive, bzip2; unpack it first");
-	run("xz -0k some.raw");
-	expect_error("some.raw.xz", -EMEDIUMTYPE, "an archive, xz; unpack it first");
 	run("tar cf some.ova some.raw");
 	expect_error("some.ova", -EMEDIUMTYPE, "unpack it first");
 }
