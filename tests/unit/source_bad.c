@@ -549,6 +549,30 @@ static void test_no_qemu(void **state)
 	free(path);
 }
 
+/* A qemu-nbd that dies is an error at once, not a wait. */
+static void test_qemu_dies(void **state)
+{
+	struct sv_source *src;
+	enum sv_extent kind;
+	uint64_t len;
+	char path[64], buf[512];
+	int child = 0;
+
+	(void)state;
+	run("qemu-img convert -f raw -O vdi disk.raw dies.vdi");
+	assert_int_equal(sv_source_open("dies.vdi", NULL, &src, NULL), 0);
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	FILE *f = fopen(path, "r");
+	assert_true(f && fscanf(f, "%d", &child) == 1 && child > 1);
+	fclose(f);
+	kill(child, SIGKILL);
+	assert_int_equal(sv_source_read(src, buf, sizeof(buf), 0), -EIO);
+	assert_non_null(strstr(src->error.text, "made QEMU's qemu-nbd stop near byte 0"));
+	assert_int_equal(sv_source_next(src, 0, &kind, &len), -EIO);
+	sv_source_close(src);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+}
+
 static void test_written_by_qemu(void **state)
 {
 	char sock[64];
@@ -701,6 +725,7 @@ int main(void)
 		bad_test(test_encrypted),
 		bad_test(test_qemu_refuses),
 		bad_test(test_no_qemu),
+		bad_test(test_qemu_dies),
 		bad_test(test_written_by_qemu),
 		bad_test(test_shrinks_while_read),
 		bad_test(test_names_are_harmless),
