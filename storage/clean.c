@@ -241,7 +241,7 @@ static int read_victim(struct sv_store *s, struct pass *p, uint32_t segment, uin
 
 		if (r < 0)
 			return r;
-		__atomic_fetch_add(&s->ledger.stick_read_bytes, len, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&s->tally.stick_read, len, memory_order_relaxed);
 	}
 	return 0;
 }

@@ -223,6 +223,7 @@ static void fill(struct sv_store *s, const struct sv_part *part, struct sv_head 
 	if (!apart)
 		memcpy(h->prev_hash, s->log.hash, SV_HASH_BYTES);
 	h->log_bytes = s->ledger.stick_written_bytes;
+	sv_tally(s);
 	s->ledger.batches++;
 	s->ledger.payload_bytes += apart ? 0 : part->user_bytes;
 	s->ledger.cleaner_bytes += apart ? part->payload_bytes : 0;

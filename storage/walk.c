@@ -260,6 +260,15 @@ static bool payload_good(struct sv_store *s, const struct sv_head *h, const uint
 	return at == h->payload_bytes && digest == h->payload_digest;
 }
 
+static bool has_pages(const struct sv_walked *v)
+{
+	struct sv_cur c = sv_cur_over(v->raw + SV_HEAD_FIXED_BYTES,
+				      v->raw_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
+	struct sv_record rec = {0};
+
+	return sv_record_get(&c, &rec) == 0 && rec.type == SV_REC_PAGE;
+}
+
 /* Verifies what a batch's moves point to; one that is bad gets an old place that never matches. */
 static int check_moves(struct sv_store *s, struct sv_walk *w, struct sv_walked *v,
 		       const struct sv_head *h, bool *ret_bad)
@@ -372,8 +381,10 @@ static int verify(struct sv_store *s, struct sv_walk *w)
 		if (r < 0)
 			return r;
 		if (!good && !clean)
-			return cut(w, i); /* clean: rot, not a lie; its blocks give EIO */
-		poisoned |= bad_moves;
+			return cut(w, i);
+		/* Clean: rot, not a lie. Its blocks give EIO; a root with pages in it is not used,
+		 * since an older one and the chain tell the same. */
+		poisoned |= bad_moves || (!good && has_pages(v));
 		w->bad_moves |= poisoned;
 	}
 	return cut(w, w->count);
