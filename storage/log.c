@@ -115,6 +115,7 @@ static int roll(struct sv_store *s)
 		s->log.segment = s->log.next;
 		s->log.next = next;
 		s->log.offset = 0;
+		memset(s->log.recent, 0, sizeof(s->log.recent));
 		s->log.virgin = virgin && s->log.flushes_here < MANY_FLUSHES;
 		s->log.flushes_here = 0;
 		s->log.generation = sv_new_generation(s);
@@ -145,12 +146,25 @@ void sv_part_at(struct sv_store *s, struct sv_part *part, uint8_t *stage, uint32
 static void leave_gap(struct sv_store *s)
 {
 	uint64_t gap = SV_GAP_PAGES * s->anchor.page_bytes;
+	bool due = false;
 
-	if (s->log.offset && s->log.offset < s->anchor.segment_bytes &&
-	    s->ledger.stick_written_bytes - s->log.appended_log_bytes >
-		    s->anchor.lie_window_bytes / 2)
-		s->log.offset = sv_min64(s->log.offset + gap, s->anchor.segment_bytes);
-	s->log.appended_log_bytes = s->ledger.stick_written_bytes;
+	/* A batch is a page at least, so these are all that lie within the gap's reach. */
+	for (unsigned i = 0; i < SV_GAP_PAGES; i++)
+		due |= s->log.recent[i].end && s->log.recent[i].end + gap > s->log.offset &&
+		       s->ledger.stick_written_bytes - s->log.recent[i].log_bytes >
+			       s->anchor.lie_window_bytes / 2;
+	if (!due || s->log.offset >= s->anchor.segment_bytes)
+		return;
+	s->log.offset = sv_min64(s->log.offset + gap, s->anchor.segment_bytes);
+	memset(s->log.recent, 0, sizeof(s->log.recent));
+}
+
+static void note_recent(struct sv_store *s)
+{
+	unsigned i = s->log.recent_next++ % SV_GAP_PAGES;
+
+	s->log.recent[i].end = s->log.offset;
+	s->log.recent[i].log_bytes = s->ledger.stick_written_bytes;
 }
 
 int sv_part_begin(struct sv_store *s, struct sv_part *part, uint32_t record_bytes,
@@ -282,7 +296,7 @@ int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags)
 	s->log.offset += h.total_bytes; /* L3 */
 	s->log.seq = h.seq;
 	s->log.last_bytes = h.total_bytes;
-	s->log.appended_log_bytes = s->ledger.stick_written_bytes;
+	note_recent(s);
 	memcpy(s->log.hash, h.hash, SV_HASH_BYTES);
 	note_used(s, &h);
 	pthread_mutex_unlock(&s->lock);

@@ -401,7 +401,7 @@ static int choose_head(struct sv_store *s)
 	int r = 0;
 
 	if (s->recovery.clean && s->anchor.epoch == s->log.epoch && !with_root) {
-		s->log.appended_log_bytes = 0; /* long ago: a gap is due */
+		s->log.recent[0].end = s->log.offset; /* long ago: a gap is due */
 		return 0;
 	}
 	if (!with_root && !s->recovery.lost_flushed_batches)

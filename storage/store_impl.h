@@ -33,7 +33,11 @@ struct sv_log {
 	uint64_t flushed_seq; /* F */
 	uint64_t generation_seed, generations;
 	uint64_t unflushed_bytes;
-	uint64_t appended_log_bytes; /* log position behind the batch appended last */
+	/* The batches appended last: where they end in the head, and the log position then. */
+	struct {
+		uint64_t end, log_bytes;
+	} recent[SV_GAP_PAGES];
+	unsigned recent_next;
 	bool virgin;		     /* the head was never written before it became the head */
 	uint32_t flushes_here;	     /* of the device, while this segment is the head */
 	uint32_t last_bytes;	     /* of the batch appended last */
