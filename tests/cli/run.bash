@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # run.bash: what the tests of `run` and `stop` share: a stick with a small guest, and waiting.
 # shellcheck shell=bash
+# shellcheck source-path=SCRIPTDIR source=../support/cli.sh
 . "$SRC/tests/support/cli.sh"
 
 # Sockets and mounts of these runs lie in a run-time folder of their own.
@@ -50,6 +51,11 @@ wait_end() {
 	done
 	wait "$1" || status=$?
 	[ "$status" = "$2" ] || die "process $1 ended with $status, not $2: $(cat "$work"/words 2>&1)"
+}
+
+# Before each run: what the last one said must not be taken for this one's.
+fresh() {
+	rm -f "$work/words" "$work/serial" "$work/stdout"
 }
 
 # PID: ends a run that a failed test leaves behind, at once.

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # run: boots under TCG from the log through FUSE; serial byte for byte; stop; the lock; dry runs.
 # test-labels: once
+# shellcheck source-path=SCRIPTDIR source=run.bash
 . "$(dirname "$0")/run.bash"
 
 guest_image
@@ -45,7 +46,10 @@ assert got.stderr == "" or "terminating on signal" in got.stderr, got.stderr
 END
 
 # 8 KiB of any bytes, printed by the guest, reach the file as they are.
-{ python3 -c "import sys; sys.stdout.buffer.write(bytes(range(256)))"; head -c 7936 /dev/urandom; } >"$work/bytes"
+{
+	python3 -c "import sys; sys.stdout.buffer.write(bytes(range(256)))"
+	head -c 7936 /dev/urandom
+} >"$work/bytes"
 make_job <<'END'
 stty raw
 echo BEGIN
@@ -56,6 +60,7 @@ poweroff
 END
 serial=$work/serial
 start=$(date +%s)
+fresh
 "$vm" run g --display none --serial "$serial" -- "${job[@]}" \
 	-fw_cfg "name=opt/stickvm/bytes,file=$work/bytes" >"$work/words" 2>&1 </dev/null &
 run=$!
@@ -83,6 +88,7 @@ poweroff
 END
 { printf '\003\035\000\004\032\021\023'; head -c 57 /dev/urandom; } >"$work/typed"
 mkfifo "$work/in"
+fresh
 "$vm" run g --serial stdio -- "${job[@]}" -fw_cfg "name=opt/stickvm/bytes,file=$work/bytes" \
 	<"$work/in" >"$work/stdout" 2>"$work/words" &
 run=$!
@@ -102,6 +108,7 @@ make_job <<'END'
 echo "kept across boots" >/kept
 echo WRITTEN
 END
+fresh
 "$vm" run g --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 run=$!
 at_end "end_run $run"
@@ -122,6 +129,7 @@ make_job <<'END'
 cat /kept
 poweroff
 END
+fresh
 "$vm" run --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 wait_end $! 0
 grep -aq 'kept across boots' "$serial" || die "the guest's file did not survive"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # run_endings: Ctrl-C, the console's menu, signals, a dead QEMU, detached runs, stop with force.
 # test-labels: once
+# shellcheck source-path=SCRIPTDIR source=run.bash
 . "$(dirname "$0")/run.bash"
 
 guest_image
@@ -69,6 +70,7 @@ echo "flushed before the end" >/flushed
 sync
 echo FLUSHED
 END
+fresh
 "$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 run=$!
 at_end "end_run $run"
@@ -95,7 +97,7 @@ cat /flushed
 echo READY
 END
 for signal in TERM HUP; do
-	rm -f "$serial"
+	fresh
 	"$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 	run=$!
 	at_end "end_run $run"
@@ -107,6 +109,7 @@ for signal in TERM HUP; do
 done
 
 # A second one does not wait. (The boot loader hears no power button.)
+fresh
 "$vm" run g --accel tcg >"$work/words" 2>&1 </dev/null &
 run=$!
 at_end "end_run $run"
@@ -123,6 +126,7 @@ echo "again" >/again
 sync
 echo AGAIN
 END
+fresh
 "$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 run=$!
 at_end "end_run $run"
@@ -139,7 +143,7 @@ make_job <<'END'
 cat /again
 poweroff
 END
-rm -f "$serial"
+fresh
 "$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 wait_end $! 0
 grep -aq '^again' "$serial" || die "what was flushed before the kill is gone"
@@ -158,7 +162,8 @@ refused 5 'in use' "$vm" run g
 wait_line 'ready uptime' "$serial"
 works "$vm" stop g --timeout 60
 intact
-"$vm" run g --accel tcg --detach >"$work/out" 2>"$work/err" </dev/null || die "detach: $(cat "$work/err")"
+"$vm" run g --accel tcg --detach >"$work/out" 2>"$work/err" </dev/null ||
+	die "detach: $(cat "$work/err")"
 refused 1 'did not power off in time and runs on' "$vm" stop g --timeout 1
 start=$(date +%s)
 works "$vm" stop g --force --timeout 1
@@ -166,7 +171,8 @@ works "$vm" stop g --force --timeout 1
 nothing_left
 intact
 status=0
-"$vm" run g --accel tcg --detach -- -device nonsense >"$work/out" 2>"$work/err" </dev/null || status=$?
+"$vm" run g --accel tcg --detach -- -device nonsense >"$work/out" 2>"$work/err" </dev/null ||
+	status=$?
 [ $status = 1 ] || die "a detached QEMU that cannot start: status $status"
 says_on_err 'QEMU ended with status 1'
 nothing_left

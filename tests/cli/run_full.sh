@@ -3,6 +3,7 @@
 # run_full: the stick is full: the VM is paused and says so once; it ends by force, and goes on
 # with what was flushed once there is room.
 # test-labels: once
+# shellcheck source-path=SCRIPTDIR source=run.bash
 . "$(dirname "$0")/run.bash"
 
 if [ "$(id -u)" != 0 ]; then
@@ -23,6 +24,7 @@ make_job <<'END'
 echo "before the stick was full" >/small; sync; echo SMALL
 head -c 200000000 /dev/urandom >/big; sync; echo SYNCED
 END
+fresh
 "$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 run=$!
 at_end "end_run $run"
@@ -44,7 +46,7 @@ rm -f /big
 head -c 30000000 /dev/urandom >/big && sync && echo SYNCED
 poweroff
 END
-rm -f "$serial"
+fresh
 "$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 run=$!
 at_end "end_run $run"
