@@ -21,9 +21,10 @@
 
 static const uint8_t store_id[SV_STORE_ID_BYTES] = {'s', 'm', 'a', 'l', 'l', ' ', 's', 't',
 						    'o', 'r', 'e', ' ', 'n', 'o', '.', '1'};
-static const char host[] = "kitchen";
-static const char raw_text[17] = "raw block no. 5\n";
-static const char lz4_text[9] = "stickvm ";
+static const uint8_t host[] = {'k', 'i', 't', 'c', 'h', 'e', 'n'};
+static const uint8_t raw_text[16] = {'r', 'a', 'w', ' ', 'b', 'l', 'o', 'c',
+				     'k', ' ', 'n', 'o', '.', ' ', '5', '\n'};
+static const uint8_t lz4_text[8] = {'s', 't', 'i', 'c', 'k', 'v', 'm', ' '};
 
 /* The batch being built, and what the log and the ledger have come to. */
 struct build {

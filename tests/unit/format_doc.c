@@ -214,8 +214,10 @@ static uint64_t value_at(const struct dump *d, const char *title, const char *na
 	struct doc_table t = table_of(d, title);
 	const struct doc_row *row = doc_row_of(&t, name);
 
-	if (!row)
-		fail_msg("%s has no field \"%s\"", title, name);
+	if (!row) {
+		print_error("FORMAT.md: %s has no field \"%s\"\n", title, name);
+		abort();
+	}
 	return doc_number(d->bytes + at + row->off, row->size);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* segs.c: the segment table after random operations, counted again by the rules (G1, G2). */
+#include <assert.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -67,6 +68,7 @@ static void world_make(struct world *w, uint64_t seed)
 
 static uint64_t some_segment(struct world *w)
 {
+	assert(w->segs.count > 2);
 	return 2 + prng_below(&w->rng, w->segs.count - 2);
 }
 
