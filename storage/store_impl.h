@@ -38,10 +38,10 @@ struct sv_log {
 		uint64_t end, log_bytes;
 	} recent[SV_GAP_PAGES];
 	unsigned recent_next;
-	bool virgin;		     /* the head was never written before it became the head */
-	uint32_t flushes_here;	     /* of the device, while this segment is the head */
-	uint32_t last_bytes;	     /* of the batch appended last */
-	int flush_error;	     /* sticky: what the device lost cannot be known */
+	bool virgin;	       /* the head was never written before it became the head */
+	uint32_t flushes_here; /* of the device, while this segment is the head */
+	uint32_t last_bytes;   /* of the batch appended last */
+	int flush_error;       /* sticky: what the device lost cannot be known */
 	struct sv_link opening;
 	uint8_t before_opening[SV_HASH_BYTES];
 };
