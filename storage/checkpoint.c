@@ -366,7 +366,14 @@ int sv_write_anchors(struct sv_store *s)
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&s->lock);
-	s->anchor = a;
+	/* Not the whole of it: what identifies the store is read without the lock. */
+	s->anchor.root = a.root;
+	s->anchor.anchor_seq = a.anchor_seq;
+	s->anchor.log_bytes = a.log_bytes;
+	s->anchor.gate_seq = a.gate_seq;
+	s->anchor.epoch = a.epoch;
+	s->anchor.opening = a.opening;
+	memcpy(s->anchor.before_opening, a.before_opening, SV_HASH_BYTES);
 	sv_marks_add(&s->anchors, &a.root, s->ledger.stick_written_bytes);
 	sv_update_gate(s);
 	pthread_mutex_unlock(&s->lock);

@@ -20,7 +20,6 @@
 
 #define VICTIMS 8u
 #define VISITS_MAX 4u
-#define GAP_PAGES 4u
 #define RECORDS_MAX_BYTES 32768u
 
 /* A unit of a victim of which some blocks are still mapped. */
@@ -242,7 +241,7 @@ static int read_victim(struct sv_store *s, struct pass *p, uint32_t segment, uin
 
 		if (r < 0)
 			return r;
-		__atomic_fetch_add(&s->ledger.stick_read_bytes, len, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&s->tally.stick_read, len, memory_order_relaxed);
 	}
 	return 0;
 }
@@ -421,7 +420,7 @@ static void leave_gap(struct sv_store *s)
 	pthread_mutex_lock(&s->lock);
 	if (s->apart_offset &&
 	    s->ledger.stick_written_bytes - s->apart_log_bytes > s->anchor.lie_window_bytes / 2) {
-		s->apart_offset += GAP_PAGES * s->anchor.page_bytes;
+		s->apart_offset += SV_GAP_PAGES * s->anchor.page_bytes;
 		s->apart_offset = sv_min64(s->apart_offset, s->anchor.segment_bytes);
 	}
 	s->apart_log_bytes = s->ledger.stick_written_bytes;

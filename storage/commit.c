@@ -277,13 +277,18 @@ static int flush_sealed(struct sv_store *s)
 /* Keeps the promise that a crash replays little, and that the map in memory can be cleaned. */
 static int upkeep(struct sv_store *s)
 {
-	uint64_t since = s->ledger.stick_written_bytes - s->root_log_bytes;
+	uint64_t since, unflushed;
+	bool crowded;
 	int r = 0;
 
-	if (s->log.unflushed_bytes >= sv_flush_distance(s))
+	pthread_mutex_lock(&s->lock);
+	since = s->ledger.stick_written_bytes - s->root_log_bytes;
+	unflushed = s->log.unflushed_bytes;
+	crowded = s->map.dirty_pages > s->map.pool_pages / 2;
+	pthread_mutex_unlock(&s->lock);
+	if (unflushed >= sv_flush_distance(s))
 		r = flush_sealed(s);
-	if (r == 0 &&
-	    (since >= s->anchor.checkpoint_bytes || s->map.dirty_pages > s->map.pool_pages / 2))
+	if (r == 0 && (since >= s->anchor.checkpoint_bytes || crowded))
 		r = sv_checkpoint_locked(s);
 	return r;
 }

@@ -13,7 +13,7 @@
 #define SV_FORMAT_VERSION 1u
 #define SV_ANCHOR_BYTES 4096u
 #define SV_ANCHOR_CHECKED_BYTES 512u /* one sector, so that it cannot be torn */
-#define SV_HEAD_FIXED_BYTES 384u /* of a batch header, before the records */
+#define SV_HEAD_FIXED_BYTES 384u     /* of a batch header, before the records */
 #define SV_HASH_BYTES 16u
 #define SV_GRAIN_BYTES 16u /* units start and end on it */
 #define SV_UNIT_HEAD_BYTES 16u
@@ -26,6 +26,7 @@
 #define SV_HOST_BYTES 64u
 #define SV_EPOCH_SALT_BITS 16u /* low bits of an epoch's number are random */
 #define SV_MAX_LEVELS 8u
+#define SV_GAP_PAGES 4u /* between a batch and its successor, where the first is old */
 
 /* Where a batch's header lies, and what its successor will need of it. */
 struct sv_link {
@@ -64,12 +65,12 @@ struct sv_anchor {
 };
 
 enum sv_batch_flag {
-	SV_BATCH_MORE = 1,   /* accepted only together with the next one */
-	SV_BATCH_ROOT = 2,   /* holds a ROOT record */
-	SV_BATCH_OPEN = 4,   /* begins an epoch */
-	SV_BATCH_CLOSE = 8,  /* ends a session cleanly */
+	SV_BATCH_MORE = 1,     /* accepted only together with the next one */
+	SV_BATCH_ROOT = 2,     /* holds a ROOT record */
+	SV_BATCH_OPEN = 4,     /* begins an epoch */
+	SV_BATCH_CLOSE = 8,    /* ends a session cleanly */
 	SV_BATCH_REFUSED = 32, /* with OPEN: recovery refused moves of the sessions before */
-	SV_BATCH_APART = 16, /* survivors: describes its segment, is not in the chain */
+	SV_BATCH_APART = 16,   /* survivors: describes its segment, is not in the chain */
 };
 
 struct sv_head {

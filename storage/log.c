@@ -115,6 +115,7 @@ static int roll(struct sv_store *s)
 		s->log.segment = s->log.next;
 		s->log.next = next;
 		s->log.offset = 0;
+		memset(s->log.recent, 0, sizeof(s->log.recent));
 		s->log.virgin = virgin && s->log.flushes_here < MANY_FLUSHES;
 		s->log.flushes_here = 0;
 		s->log.generation = sv_new_generation(s);
@@ -137,13 +138,44 @@ void sv_part_at(struct sv_store *s, struct sv_part *part, uint8_t *stage, uint32
 	part->base = sv_place(s, segment, offset);
 }
 
+/*
+ * A program that is torn may take some pages before it along. What was written within lie_window
+ * may go that way; where the batch before is older (survivors were written elsewhere meanwhile, or
+ * a session was closed), a gap protects it. The walk knows of it (W1).
+ */
+static void leave_gap(struct sv_store *s)
+{
+	uint64_t gap = SV_GAP_PAGES * s->anchor.page_bytes;
+	bool due = false;
+
+	/* A batch is a page at least, so these are all that lie within the gap's reach. */
+	for (unsigned i = 0; i < SV_GAP_PAGES; i++)
+		due |= s->log.recent[i].end && s->log.recent[i].end + gap > s->log.offset &&
+		       s->ledger.stick_written_bytes - s->log.recent[i].log_bytes >
+			       s->anchor.lie_window_bytes / 2;
+	if (!due || s->log.offset >= s->anchor.segment_bytes)
+		return;
+	s->log.offset = sv_min64(s->log.offset + gap, s->anchor.segment_bytes);
+	memset(s->log.recent, 0, sizeof(s->log.recent));
+}
+
+static void note_recent(struct sv_store *s)
+{
+	unsigned i = s->log.recent_next++ % SV_GAP_PAGES;
+
+	s->log.recent[i].end = s->log.offset;
+	s->log.recent[i].log_bytes = s->ledger.stick_written_bytes;
+}
+
 int sv_part_begin(struct sv_store *s, struct sv_part *part, uint32_t record_bytes,
 		  uint64_t want_bytes)
 {
-	uint64_t room = s->anchor.segment_bytes - s->log.offset;
+	uint64_t room;
 	uint64_t least = SV_HEAD_FIXED_BYTES + SV_HASH_BYTES + SV_GRAIN_BYTES + record_bytes;
 	int r = 0;
 
+	leave_gap(s);
+	room = s->anchor.segment_bytes - s->log.offset;
 	want_bytes = sv_align_up(want_bytes + least, s->anchor.page_bytes);
 	if ((room < want_bytes && want_bytes <= s->anchor.segment_bytes / 16) ||
 	    room < least + SV_UNIT_MAX_BYTES / 8 + SV_RAW_UNIT_BYTES ||
@@ -205,6 +237,7 @@ static void fill(struct sv_store *s, const struct sv_part *part, struct sv_head 
 	if (!apart)
 		memcpy(h->prev_hash, s->log.hash, SV_HASH_BYTES);
 	h->log_bytes = s->ledger.stick_written_bytes;
+	sv_tally(s);
 	s->ledger.batches++;
 	s->ledger.payload_bytes += apart ? 0 : part->user_bytes;
 	s->ledger.cleaner_bytes += apart ? part->payload_bytes : 0;
@@ -263,6 +296,7 @@ int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags)
 	s->log.offset += h.total_bytes; /* L3 */
 	s->log.seq = h.seq;
 	s->log.last_bytes = h.total_bytes;
+	note_recent(s);
 	memcpy(s->log.hash, h.hash, SV_HASH_BYTES);
 	note_used(s, &h);
 	pthread_mutex_unlock(&s->lock);

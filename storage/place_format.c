@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* place_format.c: the header of a container, as it lies on the medium. See FORMAT-place.md. */
+/* place_format.c: the header of a container, as it lies on the medium. See FORMAT.md. */
 #include "place_format.h"
 
 #include <assert.h>

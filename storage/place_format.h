@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* place_format.h: the header of a container, as it lies on the medium. See FORMAT-place.md. */
+/* place_format.h: the header of a container, as it lies on the medium. See FORMAT.md. */
 #ifndef STICKVM_PLACE_FORMAT_H
 #define STICKVM_PLACE_FORMAT_H
 

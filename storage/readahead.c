@@ -49,7 +49,7 @@ static int device_read(struct sv_store *s, void *buf, uint64_t len, uint64_t fro
 	if (r == -ENODEV)
 		s->state = SV_DETACHED;
 	if (r == 0)
-		__atomic_fetch_add(&s->ledger.stick_read_bytes, len, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&s->tally.stick_read, len, memory_order_relaxed);
 	return r;
 }
 

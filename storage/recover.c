@@ -61,8 +61,7 @@ static int read_anchors(struct sv_store *s, struct sv_anchor pair[2], unsigned *
 	if (first < 0 && second < 0)
 		return first;
 	*ret_count = first == 0 && second == 0 ? 2 : 1;
-	s->second_first =
-		first == 0 && (second < 0 || pair[0].anchor_seq > pair[1].anchor_seq);
+	s->second_first = first == 0 && (second < 0 || pair[0].anchor_seq > pair[1].anchor_seq);
 	if (*ret_count == 2 && pair[1].anchor_seq > pair[0].anchor_seq) {
 		struct sv_anchor a = pair[0];
 
@@ -401,8 +400,10 @@ static int choose_head(struct sv_store *s)
 	bool with_root = s->anchor.root.segment == s->log.segment;
 	int r = 0;
 
-	if (s->recovery.clean && s->anchor.epoch == s->log.epoch && !with_root)
+	if (s->recovery.clean && s->anchor.epoch == s->log.epoch && !with_root) {
+		s->log.recent[0].end = s->log.offset; /* long ago: a gap is due */
 		return 0;
+	}
 	if (!with_root && !s->recovery.lost_flushed_batches)
 		r = fill_up(s);
 	s->log.offset = s->anchor.segment_bytes;

@@ -44,6 +44,11 @@ static int nbd_fail(struct source_qemu *qs, uint64_t off_bytes)
 {
 	int e = nbd_get_errno();
 
+	if (nbd_aio_is_ready(qs->nbd) <= 0)
+		return source_fail(&qs->head.error, -EIO,
+				   "made QEMU's qemu-nbd stop near byte %llu; look at it with "
+				   "qemu-img check",
+				   (unsigned long long)off_bytes);
 	return source_fail(&qs->head.error, e ? -e : -EIO,
 			   "cannot be read by QEMU near byte %llu: %s",
 			   (unsigned long long)off_bytes, strerror(e ? e : EIO));

@@ -14,11 +14,20 @@ static struct sv_ledger ledger_since(const struct sv_ledger *now, const struct s
 	return d;
 }
 
+void sv_tally(struct sv_store *s)
+{
+	s->ledger.guest_read_bytes += atomic_exchange(&s->tally.guest_read, 0);
+	s->ledger.guest_written_bytes += atomic_exchange(&s->tally.guest_written, 0);
+	s->ledger.guest_discarded_bytes += atomic_exchange(&s->tally.guest_discarded, 0);
+	s->ledger.stick_read_bytes += atomic_exchange(&s->tally.stick_read, 0);
+}
+
 void sv_store_status(struct sv_store *s, struct sv_status *ret)
 {
 	struct sv_status st = {0};
 
 	pthread_mutex_lock(&s->lock);
+	sv_tally(s);
 	memcpy(st.store_id, s->anchor.store_id, SV_STORE_ID_BYTES);
 	st.epoch = s->log.epoch >> SV_EPOCH_SALT_BITS;
 	st.seq = s->log.seq;

@@ -90,7 +90,7 @@ int sv_store_read(struct sv_store *s, void *buf, size_t len, uint64_t off)
 		done += n;
 	}
 	if (r == 0)
-		__atomic_fetch_add(&s->ledger.guest_read_bytes, len, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&s->tally.guest_read, len, memory_order_relaxed);
 	return r;
 }
 
@@ -266,7 +266,7 @@ int sv_store_write(struct sv_store *s, const void *buf, size_t len, uint64_t off
 		done += n;
 	}
 	if (r == 0)
-		__atomic_fetch_add(&s->ledger.guest_written_bytes, len, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&s->tally.guest_written, len, memory_order_relaxed);
 	return r;
 }
 
@@ -332,7 +332,7 @@ int sv_store_discard(struct sv_store *s, uint64_t len, uint64_t off)
 	if (r == 0 && stop >= lba && end > stop * SV_BLOCK_BYTES)
 		r = sv_store_write(s, zeros, end - stop * SV_BLOCK_BYTES, stop * SV_BLOCK_BYTES);
 	if (r == 0)
-		__atomic_fetch_add(&s->ledger.guest_discarded_bytes, len, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&s->tally.guest_discarded, len, memory_order_relaxed);
 	return r;
 }
 

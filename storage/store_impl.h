@@ -4,6 +4,7 @@
 #define STORAGE_STORE_IMPL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "batch.h"
 #include "format.h"
@@ -32,6 +33,11 @@ struct sv_log {
 	uint64_t flushed_seq; /* F */
 	uint64_t generation_seed, generations;
 	uint64_t unflushed_bytes;
+	/* The batches appended last: where they end in the head, and the log position then. */
+	struct {
+		uint64_t end, log_bytes;
+	} recent[SV_GAP_PAGES];
+	unsigned recent_next;
 	bool virgin;	       /* the head was never written before it became the head */
 	uint32_t flushes_here; /* of the device, while this segment is the head */
 	uint32_t last_bytes;   /* of the batch appended last */
@@ -93,6 +99,11 @@ struct sv_stream {
 	unsigned streak;     /* reads that followed each other */
 };
 
+/* Counted where no lock is held; sv_tally puts them into the ledger. */
+struct sv_tally {
+	atomic_uint_fast64_t guest_read, guest_written, guest_discarded, stick_read;
+};
+
 #define SV_VERSIONS 256u
 
 struct sv_store {
@@ -118,9 +129,9 @@ struct sv_store {
 	bool second_first; /* the second anchor is the older or the damaged one: renewed first */
 	bool bad_moves;	   /* recovery refused some: roots behind them are not to be used */
 	uint32_t version[SV_VERSIONS]; /* of blocks, by number: see write_partial */
-	uint64_t stamp;		/* counts acknowledged writes and discards */
-	uint64_t sealed_stamp;	/* all up to it are in the chain */
-	uint64_t flushed_stamp; /* all up to it are durable */
+	uint64_t stamp;		       /* counts acknowledged writes and discards */
+	uint64_t sealed_stamp;	       /* all up to it are in the chain */
+	uint64_t flushed_stamp;	       /* all up to it are durable */
 	uint32_t waiting_writers;
 	uint64_t quiet_stamp, quiet_ms; /* of the keeper: since when nothing was written */
 	uint32_t limit_slots;		/* no more are taken than the stick writes in two seconds */
@@ -140,7 +151,7 @@ struct sv_store {
 	unsigned incompressible; /* units in a row */
 	unsigned unit_blocks;	 /* how many compressed well last time */
 
-	uint32_t apart_segment; /* survivors; guarded by cleaning */
+	uint32_t apart_segment;	  /* survivors; guarded by cleaning */
 	uint64_t apart_log_bytes; /* log position when survivors were written last */
 	uint64_t apart_offset, apart_generation;
 	uint8_t *apart_stage; /* like stage; guarded by cleaning */
@@ -155,6 +166,7 @@ struct sv_store {
 	uint64_t cache_tick;
 
 	enum sv_state state;
+	struct sv_tally tally;
 	struct sv_ledger ledger, ledger_at_open;
 	struct sv_recovery recovery;
 };
@@ -245,9 +257,9 @@ struct sv_walk {
 	uint8_t *buf; /* one segment, aligned */
 	uint64_t bytes_read;
 	uint64_t lost_flushed;
-	uint64_t flushed_seen;      /* F of batches that were walked and cut off */
+	uint64_t flushed_seen;	    /* F of batches that were walked and cut off */
 	uint64_t flushed_log_bytes; /* and where the log was then */
-	bool bad_moves;             /* some were refused */
+	bool bad_moves;		    /* some were refused */
 };
 /* Follows the chain from the anchor's root to its newest end that verifies. */
 int sv_walk_chain(struct sv_store *s, struct sv_walk *walk);
@@ -278,6 +290,10 @@ void sv_stream_drop(struct sv_store *s);
  * may be one of a stream. */
 int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, uint32_t len_bytes,
 		bool ahead, uint8_t **ret_data);
+
+/* ---- status.c ---- */
+/* Brings the ledger up to date. With lock held. */
+void sv_tally(struct sv_store *s);
 
 /* ---- store.c ---- */
 void sv_why(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -3,8 +3,8 @@
  * walk.c: the chain as it lies on the device, from the anchor's root to its end.
  *
  * W1  A batch is the successor of another if and only if its header verifies and carries that
- *     one's hash and the next sequence number. It lies behind it, or at the start of the segment
- *     that it names.
+ *     one's hash and the next sequence number. It lies behind it, or behind it and a gap of four
+ *     pages, or at the start of the segment that it names.
  * W2  A read that fails is an error, never the end of the log.
  * W3  Payload is verified for every batch that is not known to be flushed, and for the newest
  *     lie_window bytes; what is older is trusted to be there, and checked when it is read.
@@ -140,13 +140,16 @@ static int try_opening(struct sv_store *s, struct sv_walk *w)
 static int successor(struct sv_store *s, struct sv_walk *w)
 {
 	const struct sv_walked last = w->v[w->count - 1];
+	uint64_t behind = (uint64_t)last.offset + last.total_bytes;
 	int r = 0;
 
 	/* The anchor knows the branch that an epoch took, where an orphan may lie on the other. */
 	if (memcmp(last.hash, s->anchor.before_opening, SV_HASH_BYTES) == 0)
 		r = try_successor(s, w, s->anchor.opening.segment, s->anchor.opening.offset);
 	if (r == 0)
-		r = try_successor(s, w, last.segment, (uint64_t)last.offset + last.total_bytes);
+		r = try_successor(s, w, last.segment, behind);
+	if (r == 0)
+		r = try_successor(s, w, last.segment, behind + SV_GAP_PAGES * s->anchor.page_bytes);
 	if (r == 0)
 		r = try_successor(s, w, last.next_segment, 0);
 	return r;
@@ -255,6 +258,15 @@ static bool payload_good(struct sv_store *s, const struct sv_head *h, const uint
 		at += rec.stored_bytes;
 	}
 	return at == h->payload_bytes && digest == h->payload_digest;
+}
+
+static bool has_pages(const struct sv_walked *v)
+{
+	struct sv_cur c = sv_cur_over(v->raw + SV_HEAD_FIXED_BYTES,
+				      v->raw_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
+	struct sv_record rec = {0};
+
+	return sv_record_get(&c, &rec) == 0 && rec.type == SV_REC_PAGE;
 }
 
 /* Verifies what a batch's moves point to; one that is bad gets an old place that never matches. */
@@ -369,8 +381,10 @@ static int verify(struct sv_store *s, struct sv_walk *w)
 		if (r < 0)
 			return r;
 		if (!good && !clean)
-			return cut(w, i); /* clean: rot, not a lie; its blocks give EIO */
-		poisoned |= bad_moves;
+			return cut(w, i);
+		/* Clean: rot, not a lie. Its blocks give EIO; a root with pages in it is not used,
+		 * since an older one and the chain tell the same. */
+		poisoned |= bad_moves || (!good && has_pages(v));
 		w->bad_moves |= poisoned;
 	}
 	return cut(w, w->count);

@@ -90,6 +90,13 @@ refused 1 'cut-header: ' "$vm" create x --from "$work/cut-header"
 refused 1 'cut: ' "$vm" create x --from "$work/cut"
 unchanged "a bad image"
 
+# A failed import takes its header off the raw place again: it can be used for another try.
+truncate -s 300M "$work/part"
+refused 1 'cut: ' "$vm" create x --from "$work/cut" --place "$work/part" --yes
+works "$vm" create x --size 64M --place "$work/part" --yes
+works "$vm" delete x --yes
+kept=$(tree_of "$stick") # the ledger has a deleted VM more
+
 # Names, sizes, two of one name.
 for name in a/b ../x /x '' . .. .x -- 'a b' $'a\nb' "$(printf 'n%.0s' $(seq 65))"; do
 	refused 2 '' "$vm" create "$name"

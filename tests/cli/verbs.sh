@@ -103,6 +103,8 @@ works "$vm" create one --size 64M
 works "$vm" delete one --yes
 works "$vm" wear --json
 json 'j["guest_written_bytes"], j["sessions"]' '3145728 4'
+[ "$(grep -Ec '^  ([0-9a-f]{32}|deleted):$' "$stick/stickvm/stick.yaml")" = 2 ] ||
+	die "the ledger keeps an entry of each deleted VM"
 
 # check: nothing to find, with and without --deep, one VM or all.
 works "$vm" check two --deep

@@ -81,7 +81,7 @@ static void header_makes_the_trip(void **state)
 	assert_same(&header, &got);
 }
 
-/* The layout of FORMAT-place.md, byte by byte: a change of it is a new version. */
+/* The layout of FORMAT.md, byte by byte: a change of it is a new version. */
 static void header_lies_as_documented(void **state)
 {
 	static uint8_t bytes[PLACE_HEADER_COPY_BYTES];

@@ -99,7 +99,7 @@ static void uncut_runs_keep_every_byte(void **state)
 {
 	(void)state;
 	for (unsigned geometry = 0; geometry < runner_geometry_count; geometry++) {
-		struct job job = {.config = {geometry, RUNNER_PLAIN, 100, 3000}, .seeds = 2};
+		struct job job = {.config = {geometry, RUNNER_PLAIN, 100, 4000}, .seeds = 2};
 		struct runner run;
 
 		assert_true(run_job(&job));

@@ -96,10 +96,10 @@ static void a_bar_is_for_a_terminal_and_a_second(void **state)
 	assert_false(p.shown);
 	p.terminal = true;
 	p.start_s += 10;
+	p.last_s -= 10;
 	ui_progress_step(&p, 1, 2);
 	assert_false(p.shown); /* not a second yet */
 	p.start_s -= 10;
-	p.last_s -= 10;
 	ui_progress_step(&p, 0, 0);
 	assert_false(p.shown); /* nothing to divide by */
 	ui_progress_step(&p, 1, 2);

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* golden_rot.c: one sector rots, anywhere: it costs what it must, and is never passed over. */
+#include <errno.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "dev_faulty.h"
+#include "image_edit.h"
+#include "prng.h"
+#include "stickvm/store.h"
+
+#define SEGMENT_BYTES (64u << 10)
+#define PAGE_BYTES 4096u
+#define PLACE_BYTES (8u << 20)
+#define DISK_BYTES (2u << 20)
+#define MOST_BATCHES 4096u
+
+/* A store that was worked on, and what its disk holds. */
+struct world {
+	struct store_image image;
+	struct edit_batch chain[MOST_BATCHES];
+	unsigned batches;
+	uint8_t disk[DISK_BYTES];
+	struct prng rng;
+};
+
+struct life {
+	unsigned sessions, writes;
+	uint64_t lie_window_bytes, checkpoint_bytes;
+	bool closed; /* the last session ended well */
+};
+
+static void format(struct store_image *image, uint32_t segment_bytes, uint64_t lie_window_bytes,
+		   uint64_t checkpoint_bytes)
+{
+	struct sv_format_params params = {.size_bytes = DISK_BYTES,
+					  .segment_bytes = segment_bytes,
+					  .page_bytes = PAGE_BYTES,
+					  .lie_window_bytes = lie_window_bytes,
+					  .checkpoint_bytes = checkpoint_bytes};
+	struct sv_dev *dev = image_dev(image);
+
+	assert_int_equal(sv_store_format(dev, &params), 0);
+	sv_dev_close(dev);
+}
+
+/* 0 or what opening says; the store is closed again by whoever gets it. */
+static int open_image(struct store_image *image, bool read_only, struct sv_store **ret_store)
+{
+	struct sv_open_options opts = {
+		.manual = true, .read_only = read_only, .batch_bytes = 128 << 10, .host = "rot"};
+	struct sv_dev *dev = image_dev(image);
+	int r = sv_store_open(dev, &opts, ret_store);
+
+	if (r < 0)
+		sv_dev_close(dev);
+	return r;
+}
+
+static struct sv_store *must_open(struct store_image *image, bool read_only)
+{
+	struct sv_store *store;
+	int r = open_image(image, read_only, &store);
+
+	if (r < 0)
+		fail_msg("open: %s: %s", strerror(-r), sv_store_why());
+	return store;
+}
+
+static void one_write(struct world *w, struct sv_store *store)
+{
+	static uint8_t buf[6 * SV_BLOCK_BYTES];
+	uint64_t off = prng_below(&w->rng, DISK_BYTES / SV_BLOCK_BYTES - 6) * SV_BLOCK_BYTES;
+	size_t len = (1 + prng_below(&w->rng, 6)) * SV_BLOCK_BYTES;
+
+	if (prng_one_in(&w->rng, 6)) {
+		memset(w->disk + off, 0, len);
+		assert_int_equal(sv_store_discard(store, len, off), 0);
+		return;
+	}
+	prng_fill(&w->rng, buf, len);
+	if (prng_one_in(&w->rng, 2))
+		memset(buf + 16, buf[0], len - 16);
+	memcpy(w->disk + off, buf, len);
+	assert_int_equal(sv_store_write(store, buf, len, off), 0);
+}
+
+static void session(struct world *w, unsigned writes, bool closed)
+{
+	struct sv_store *store = must_open(&w->image, false);
+	unsigned cleaned;
+
+	for (unsigned i = 0; i < writes; i++) {
+		one_write(w, store);
+		if (prng_one_in(&w->rng, 4))
+			assert_int_equal(sv_store_flush(store), 0);
+		if (prng_one_in(&w->rng, 40))
+			assert_int_equal(sv_store_clean(store, 2, &cleaned), 0);
+	}
+	assert_int_equal(sv_store_flush(store), 0);
+	if (closed)
+		assert_int_equal(sv_store_close(store), 0);
+	else
+		sv_store_abandon(store);
+}
+
+static struct world *world_make(const struct life *life)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	assert_non_null(w);
+	w->rng.state = 7;
+	image_zeros(PLACE_BYTES, &w->image);
+	format(&w->image, SEGMENT_BYTES, life->lie_window_bytes, life->checkpoint_bytes);
+	for (unsigned i = 1; i <= life->sessions; i++)
+		session(w, life->writes, life->closed || i < life->sessions);
+	image_look(&w->image);
+	w->batches = image_chain(&w->image, w->chain, MOST_BATCHES);
+	return w;
+}
+
+static void world_free(struct world *w)
+{
+	store_image_free(&w->image);
+	free(w);
+}
+
+/* How many blocks read as something else than what they hold; EIO is no such thing. */
+static unsigned false_blocks(const struct world *w, struct sv_store *store)
+{
+	static uint8_t got[SV_BLOCK_BYTES];
+	unsigned bad = 0;
+
+	for (uint64_t off = 0; off < DISK_BYTES; off += SV_BLOCK_BYTES) {
+		int r = sv_store_read(store, got, SV_BLOCK_BYTES, off);
+
+		assert_true(r == 0 || r == -EIO);
+		bad += r == 0 && memcmp(got, w->disk + off, SV_BLOCK_BYTES) != 0;
+	}
+	return bad;
+}
+
+/* The newest batch that the chain or an anchor proves to have been flushed. */
+static uint64_t proven_seq(const struct world *w)
+{
+	const struct sv_head *tail = &w->chain[w->batches - 1].head;
+
+	return tail->flags & SV_BATCH_CLOSE ? tail->seq : tail->flushed_seq;
+}
+
+/* Whether what lies there was proven to be flushed, so that its loss must be noticed. */
+static bool proven(const struct world *w, uint64_t place)
+{
+	for (unsigned i = 0; i < w->batches; i++)
+		if (place >= w->chain[i].place &&
+		    place < w->chain[i].place + w->chain[i].head.total_bytes)
+			return w->chain[i].head.seq <= proven_seq(w);
+	return true;
+}
+
+/* Promise 4: never wrong data, never older data, unless opening said that there is a loss. */
+static void one_sector(struct world *w, uint64_t at)
+{
+	struct sv_recovery recovery;
+	struct sv_store *store;
+	unsigned bad;
+
+	if (open_image(&w->image, true, &store) < 0)
+		return;
+	sv_store_recovery(store, &recovery);
+	bad = false_blocks(w, store);
+	if (bad && !recovery.lost_flushed_batches && proven(w, at))
+		fail_msg("rot at %06" PRIx64 " hides the newest content of %u blocks in silence",
+			 at, bad);
+	sv_store_abandon(store);
+}
+
+static void sweep(const struct life *life)
+{
+	struct world *w = world_make(life);
+
+	for (uint64_t at = 0; at < PLACE_BYTES; at += 512) {
+		uint64_t k = at;
+
+		while (k < at + 512 && !w->image.bytes[k])
+			k++;
+		if (k == at + 512)
+			continue;
+		image_flip(&w->image, k);
+		one_sector(w, at);
+		image_flip(&w->image, k);
+	}
+	world_free(w);
+}
+
+static void rot_in_a_closed_store(void **state)
+{
+	static const struct life lives[] = {{3, 60, 64 << 10, 256 << 10, true},
+					    {8, 6, 1 << 20, 256 << 10, true}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lives) / sizeof(lives[0]); i++)
+		sweep(&lives[i]);
+}
+
+static void rot_in_a_store_that_was_not_closed(void **state)
+{
+	const struct life life = {3, 60, 64 << 10, 256 << 10, false};
+
+	(void)state;
+	sweep(&life);
+}
+
+/*
+ * A header that was flushed, with more than lie_window behind it: that is no lie of the stick.
+ * The store stays closed, and what lies behind the damage stays where it is.
+ */
+static void a_rotten_header_beyond_the_window(void **state)
+{
+	const struct life life = {1, 500, 64 << 10, 2 << 20, true};
+	struct world *w = world_make(&life);
+	const struct sv_head *tail = &w->chain[w->batches - 1].head;
+	/* The header that tells of a flush lies behind it by up to a flush distance. */
+	const uint64_t window = life.lie_window_bytes +
+				sv_max64(life.lie_window_bytes / 2, SEGMENT_BYTES) +
+				2 * SEGMENT_BYTES;
+	unsigned tried = 0;
+
+	(void)state;
+	for (unsigned i = 1; i < w->batches; i++) {
+		const struct sv_head *last = &w->chain[i - 1].head;
+		struct store_image copy;
+		struct sv_store *store;
+
+		if (tail->log_bytes <= last->log_bytes + last->total_bytes + window)
+			break;
+		image_copy(&w->image, &copy);
+		image_flip(&copy, w->chain[i].place + 60);
+		assert_int_equal(open_image(&copy, true, &store), -EUCLEAN);
+		assert_int_equal(open_image(&copy, false, &store), -EUCLEAN);
+		image_flip(&copy, w->chain[i].place + 60);
+		assert_memory_equal(copy.bytes, w->image.bytes, copy.len_bytes);
+		store_image_free(&copy);
+		tried++;
+	}
+	assert_in_range(tried, 1, MOST_BATCHES);
+	world_free(w);
+}
+
+/* All data is there and an older root, too: a bad page of the segment table is not the end. */
+static void a_rotten_page_of_the_segment_table(void **state)
+{
+	const struct life life = {3, 60, 64 << 10, 256 << 10, true};
+	struct world *w = world_make(&life);
+	unsigned tried = 0;
+
+	(void)state;
+	for (unsigned i = 1; i < w->batches; i++) {
+		struct edit_unit u;
+		struct sv_store *store;
+
+		for (unsigned k = 0; image_record(&w->image, &w->chain[i], k, &u); k++) {
+			if (u.rec.type != SV_REC_PAGE || u.rec.tree != SV_TREE_USAGE)
+				continue;
+			image_flip(&w->image, u.place + SV_UNIT_HEAD_BYTES);
+			store = must_open(&w->image, true);
+			assert_int_equal(false_blocks(w, store), 0);
+			sv_store_abandon(store);
+			image_flip(&w->image, u.place + SV_UNIT_HEAD_BYTES);
+			tried++;
+		}
+	}
+	assert_in_range(tried, 1, MOST_BATCHES);
+	world_free(w);
+}
+
+/* ---- anchors ---- */
+
+static void put_first_block(struct store_image *image, int value)
+{
+	static uint8_t block[SV_BLOCK_BYTES];
+	struct sv_store *store = must_open(image, false);
+
+	memset(block, value, sizeof(block));
+	assert_int_equal(sv_store_write(store, block, sizeof(block), 0), 0);
+	assert_int_equal(sv_store_close(store), 0);
+}
+
+static int first_byte(struct store_image *image)
+{
+	static uint8_t block[SV_BLOCK_BYTES];
+	struct sv_store *store = must_open(image, true);
+
+	assert_int_equal(sv_store_read(store, block, sizeof(block), 0), 0);
+	sv_store_abandon(store);
+	return block[0];
+}
+
+/* The place held a store with other segments before: its second anchor must not come back. */
+static void the_anchor_of_an_earlier_store(void **state)
+{
+	struct store_image image;
+
+	(void)state;
+	image_zeros(PLACE_BYTES, &image);
+	format(&image, 64 << 10, 64 << 10, 256 << 10);
+	put_first_block(&image, 11);
+	format(&image, 256 << 10, 64 << 10, 256 << 10);
+	put_first_block(&image, 22);
+	assert_int_equal(first_byte(&image), 22);
+	image_flip(&image, 100);
+	assert_int_equal(first_byte(&image), 22);
+	store_image_free(&image);
+}
+
+/* An anchor that cannot be read is no worse than one that is damaged. */
+static void an_anchor_that_cannot_be_read(void **state)
+{
+	struct store_image image;
+
+	(void)state;
+	image_zeros(PLACE_BYTES, &image);
+	format(&image, SEGMENT_BYTES, 64 << 10, 256 << 10);
+	put_first_block(&image, 11);
+	for (unsigned which = 0; which < 2; which++) {
+		struct dev_faulty faults = {.bad_off_bytes = which * (uint64_t)SEGMENT_BYTES,
+					    .bad_len_bytes = 512};
+		struct sv_open_options opts = {.manual = true, .read_only = true};
+		struct sv_store *store;
+		int r = sv_store_open(dev_faulty_create(image_dev(&image), &faults), &opts, &store);
+
+		if (r < 0)
+			fail_msg("anchor %u cannot be read: %s", which, strerror(-r));
+		sv_store_abandon(store);
+	}
+	store_image_free(&image);
+}
+
+/* A newer store whose first anchor is torn is a newer store, not a damaged one. */
+static void a_newer_store_with_a_torn_anchor(void **state)
+{
+	struct store_image image;
+
+	(void)state;
+	image_zeros(PLACE_BYTES, &image);
+	format(&image, SEGMENT_BYTES, 64 << 10, 256 << 10);
+	image_look(&image);
+	for (unsigned torn = 0; torn < 2; torn++) {
+		struct store_image copy;
+		struct sv_anchor a = image_anchor(&image, 0);
+		struct sv_store *store;
+
+		image_copy(&image, &copy);
+		image_put_anchor(&copy, 0, &a, SV_FORMAT_VERSION + 1);
+		image_put_anchor(&copy, 1, &a, SV_FORMAT_VERSION + 1);
+		image_flip(&copy, torn * SEGMENT_BYTES + 100);
+		assert_int_equal(open_image(&copy, true, &store), -EPROTONOSUPPORT);
+		store_image_free(&copy);
+	}
+	store_image_free(&image);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(rot_in_a_closed_store),
+		cmocka_unit_test(rot_in_a_store_that_was_not_closed),
+		cmocka_unit_test(a_rotten_header_beyond_the_window),
+		cmocka_unit_test(a_rotten_page_of_the_segment_table),
+		cmocka_unit_test(the_anchor_of_an_earlier_store),
+		cmocka_unit_test(an_anchor_that_cannot_be_read),
+		cmocka_unit_test(a_newer_store_with_a_torn_anchor),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
