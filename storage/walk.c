@@ -369,20 +369,21 @@ static int verify(struct sv_store *s, struct sv_walk *w)
 		all |= w->v[i].flags & SV_BATCH_REFUSED;
 	for (size_t i = 1; i < w->count; i++) {
 		struct sv_walked *v = &w->v[i];
-		bool good, bad_moves;
+		bool good, bad_moves, recent;
 		int r;
 
 		if (v->flags & SV_BATCH_REFUSED)
 			poisoned = false;
 		v->poisoned = poisoned;
-		if (!all && v->seq <= flushed && v->log_bytes + s->anchor.lie_window_bytes < end)
+		recent = v->seq > flushed || v->log_bytes + s->anchor.lie_window_bytes >= end;
+		if (!all && !recent)
 			continue;
 		r = check_batch(s, w, v, &good, &bad_moves);
 		if (r < 0)
 			return r;
-		if (!good && !clean)
+		if (!good && !clean && recent)
 			return cut(w, i);
-		/* Clean: rot, not a lie. Its blocks give EIO; a root with pages in it is not used,
+		/* Rot, not a lie. Its blocks give EIO; a root with pages in it is not used,
 		 * since an older one and the chain tell the same. */
 		poisoned |= bad_moves || (!good && has_pages(v));
 		w->bad_moves |= poisoned;
