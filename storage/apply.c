@@ -28,8 +28,14 @@ static int page_decode(struct sv_store *s, const struct sv_need *need, uint64_t 
 	if (sv_unit_verify(&bind, unit, SV_PAGE_UNIT_BYTES, &u) < 0 || u.kind != SV_UNIT_PAGE ||
 	    u.payload_bytes != SV_PAGE_BYTES)
 		return -EIO;
-	for (unsigned i = 0; i < SV_PAGE_ENTRIES; i++)
+	for (unsigned i = 0; i < SV_PAGE_ENTRIES; i++) {
+		uint64_t segment;
+
 		ret_entries[i] = sv_get64(&c);
+		segment = sv_entry_place(ret_entries[i]) / s->anchor.segment_bytes;
+		if (ret_entries[i] && (segment < 2 || segment >= s->segs.count))
+			return -EIO; /* with a right check: nobody's page of ours */
+	}
 	return 0;
 }
 

@@ -12,6 +12,9 @@
 
 #define SV_FORMAT_VERSION 1u
 #define SV_ANCHOR_BYTES 4096u
+/* Where the second anchor may be: one segment from the first, in these steps. */
+#define SV_ANCHOR_SEARCH_STEP (64u << 10)
+#define SV_ANCHOR_SEARCH_END (64u << 20)
 #define SV_ANCHOR_CHECKED_BYTES 512u /* one sector, so that it cannot be torn */
 #define SV_HEAD_FIXED_BYTES 384u     /* of a batch header, before the records */
 #define SV_HASH_BYTES 16u

@@ -216,7 +216,7 @@ uint64_t sv_part_unit(struct sv_store *s, struct sv_part *part, struct sv_unit *
 				  .subject = subject};
 	uint32_t stored = sv_unit_seal(&bind, unit, sv_part_space(part));
 
-	part->digest = sv_hash64(&unit->check, sizeof(unit->check), part->digest);
+	part->digest = sv_payload_digest(part->digest, unit->check);
 	part->payload_bytes += stored;
 	assert(part->payload_offset + part->payload_bytes <= part->limit);
 	*ret_stored = stored;

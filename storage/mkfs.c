@@ -98,6 +98,26 @@ static int first_growth(struct sv_dev *dev, const struct sv_anchor *a)
 	return geo.size_bytes < want ? sv_dev_grow(dev, want) : 0;
 }
 
+/* An anchor of an earlier store would be found when the first of this one is damaged. */
+static int wipe_old_anchors(struct sv_dev *dev, uint8_t *buf)
+{
+	struct sv_geometry geo;
+	int r = sv_dev_geometry(dev, &geo);
+
+	for (uint64_t at = 0; r == 0 && at <= SV_ANCHOR_SEARCH_END; at += SV_ANCHOR_SEARCH_STEP) {
+		struct sv_anchor old;
+
+		if (at + SV_ANCHOR_BYTES > geo.size_bytes)
+			break;
+		r = sv_dev_read(dev, buf, SV_ANCHOR_BYTES, at);
+		if (r < 0 || sv_anchor_decode(buf, &old) == -EMEDIUMTYPE)
+			continue;
+		memset(buf, 0, SV_ANCHOR_BYTES);
+		r = sv_dev_write(dev, buf, SV_ANCHOR_BYTES, at);
+	}
+	return r;
+}
+
 int sv_store_format(struct sv_dev *dev, const struct sv_format_params *params)
 {
 	struct sv_geometry geo;
@@ -111,6 +131,8 @@ int sv_store_format(struct sv_dev *dev, const struct sv_format_params *params)
 		r = first_growth(dev, &a);
 	if (r == 0 && posix_memalign((void **)&buf, 4096, a.page_bytes))
 		r = -ENOMEM;
+	if (r == 0)
+		r = wipe_old_anchors(dev, buf);
 	if (r == 0)
 		r = first_batch(dev, params, &a, buf);
 	if (r == 0)

@@ -17,10 +17,6 @@
 
 #include "store_impl.h"
 
-/* Smallest distance of the second anchor from the first, when the first is unreadable. */
-#define ANCHOR_SEARCH_STEP (64u << 10)
-#define ANCHOR_SEARCH_END (64u << 20)
-
 static int read_anchor(struct sv_store *s, uint8_t *buf, uint64_t place, struct sv_anchor *ret)
 {
 	int r = place + SV_ANCHOR_BYTES > s->geo.size_bytes
@@ -39,6 +35,19 @@ static bool params_sane(const struct sv_store *s, const struct sv_anchor *a)
 	       a->checkpoint_bytes && s->geo.size_bytes / a->segment_bytes >= 4;
 }
 
+/* The second anchor when the first, which says where it is, cannot be read. */
+static int search_second(struct sv_store *s, uint8_t *buf, struct sv_anchor *ret)
+{
+	for (uint64_t at = SV_ANCHOR_SEARCH_STEP; at <= SV_ANCHOR_SEARCH_END;
+	     at += SV_ANCHOR_SEARCH_STEP) {
+		int r = read_anchor(s, buf, at, ret);
+
+		if ((r == 0 || r == -EPROTONOSUPPORT) && ret->segment_bytes == at)
+			return r;
+	}
+	return -EBADMSG;
+}
+
 /* Both anchors; the newer one first. A missing second is no error. */
 static int read_anchors(struct sv_store *s, struct sv_anchor pair[2], unsigned *ret_count)
 {
@@ -51,15 +60,12 @@ static int read_anchors(struct sv_store *s, struct sv_anchor pair[2], unsigned *
 	*ret_count = first == 0;
 	if (first == 0) {
 		second = read_anchor(s, buf, pair[0].segment_bytes, &pair[1]);
-	} else if (first == -EBADMSG || first == -EMEDIUMTYPE) {
-		for (uint64_t at = ANCHOR_SEARCH_STEP; second != 0 && at <= ANCHOR_SEARCH_END;
-		     at += ANCHOR_SEARCH_STEP)
-			if (read_anchor(s, buf, at, &pair[0]) == 0 && pair[0].segment_bytes == at)
-				second = 0;
+	} else if (first == -EBADMSG || first == -EMEDIUMTYPE || first == -EIO) {
+		second = search_second(s, buf, &pair[0]);
 	}
 	free(buf);
 	if (first < 0 && second < 0)
-		return first;
+		return second == -EPROTONOSUPPORT ? second : first;
 	*ret_count = first == 0 && second == 0 ? 2 : 1;
 	s->second_first = first == 0 && (second < 0 || pair[0].anchor_seq > pair[1].anchor_seq);
 	if (*ret_count == 2 && pair[1].anchor_seq > pair[0].anchor_seq) {
@@ -136,6 +142,8 @@ static void place_usage_page(struct sv_segs *segs, unsigned level, uint64_t inde
 
 		if (segment < 2 || segment >= segs->limit)
 			continue;
+		if (u.live_bytes > segs->segment_bytes)
+			u.live_bytes = segs->segment_bytes; /* the check will say so */
 		segs->live_bytes += u.live_bytes;
 		segs->v[segment].usage = u;
 	}

@@ -148,8 +148,12 @@ static int block_in_batch(struct sv_store *s, uint64_t lba, uint8_t **ret_block,
 
 		*ret_new = !p;
 		if (!p) {
-			if (!has_space(s, 1))
+			if (!has_space(s, 1)) {
+				s->state = SV_FULL;
 				return -ENOSPC;
+			}
+			if (s->state == SV_FULL)
+				s->state = SV_OK;
 			if (sv_batch_empty(b))
 				b->first_ms = sv_now_ms();
 			if (has_slot(s))

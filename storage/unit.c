@@ -30,6 +30,15 @@ static uint64_t unit_check(const struct sv_binding *b, const struct sv_unit *u,
 	return sv_hash64(payload, u->payload_bytes, sv_hash64(bound, sizeof(bound), 0));
 }
 
+uint64_t sv_payload_digest(uint64_t digest, uint64_t check)
+{
+	uint8_t raw[8];
+	struct sv_cur c = sv_cur_over(raw, sizeof(raw));
+
+	sv_put64(&c, check);
+	return sv_hash64(raw, sizeof(raw), digest);
+}
+
 uint32_t sv_unit_seal(const struct sv_binding *bind, struct sv_unit *unit, uint8_t *dst)
 {
 	struct sv_cur c = sv_cur_over(dst, SV_UNIT_HEAD_BYTES);

@@ -34,6 +34,9 @@ static inline uint32_t sv_unit_stored(uint32_t payload_bytes)
 	return (uint32_t)sv_align_up(SV_UNIT_HEAD_BYTES + payload_bytes, SV_GRAIN_BYTES);
 }
 
+/* The digest of a batch's payload, carried on by one unit's check. */
+uint64_t sv_payload_digest(uint64_t digest, uint64_t check);
+
 /* Closes a unit whose payload lies at dst + SV_UNIT_HEAD_BYTES already: writes the head, zeroes
  * the padding, returns the bytes stored. */
 uint32_t sv_unit_seal(const struct sv_binding *bind, struct sv_unit *unit, uint8_t *dst);

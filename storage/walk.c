@@ -23,7 +23,8 @@ int sv_walk_read(struct sv_store *s, struct sv_walk *w, uint64_t place, uint32_t
 	uint64_t to = sv_align_up(place + len_bytes, s->geo.sector_bytes);
 	int r;
 
-	if (to - from > s->anchor.segment_bytes || to > s->geo.size_bytes)
+	if (place > s->geo.size_bytes || to - from > s->anchor.segment_bytes ||
+	    to > s->geo.size_bytes)
 		return -EBADMSG;
 	r = sv_dev_read(s->dev, w->buf, to - from, from);
 	if (r < 0)
@@ -155,9 +156,29 @@ static int successor(struct sv_store *s, struct sv_walk *w)
 	return r;
 }
 
-/* Looks behind the end for a header that was appended later: what it says was flushed. */
-static int find_orphan(struct sv_store *s, struct sv_walk *w, uint32_t segment, uint64_t offset,
-		       uint64_t *ret_flushed, uint64_t *ret_log_bytes)
+/* What headers behind the end say: of what was flushed, and where the chain went on from there. */
+struct orphans {
+	uint64_t flushed, log_bytes;
+	uint64_t newest; /* the largest sequence number seen */
+	uint32_t next;	 /* the segment that it names */
+};
+
+static void note_orphan(const struct sv_head *h, struct orphans *o)
+{
+	uint64_t flushed = h->flags & SV_BATCH_CLOSE ? h->seq : h->flushed_seq;
+
+	if (flushed > o->flushed || (flushed == o->flushed && h->log_bytes < o->log_bytes)) {
+		o->flushed = flushed;
+		o->log_bytes = h->log_bytes;
+	}
+	if (h->seq > o->newest) {
+		o->newest = h->seq;
+		o->next = h->next_segment;
+	}
+}
+
+static int find_orphans(struct sv_store *s, struct sv_walk *w, uint32_t segment, uint64_t offset,
+			struct orphans *o)
 {
 	const struct sv_walked *last = &w->v[w->count - 1];
 	uint32_t chunk = s->anchor.segment_bytes;
@@ -174,39 +195,56 @@ static int find_orphan(struct sv_store *s, struct sv_walk *w, uint32_t segment, 
 			return r;
 		for (uint32_t at = 0; at < len; at += s->anchor.page_bytes) {
 			if (sv_head_decode(data + at, len - at, &h) < 0 || h.seq <= last->seq ||
-			    h.epoch != last->epoch || h.flags & SV_BATCH_APART ||
+			    h.epoch < last->epoch || h.flags & SV_BATCH_APART ||
 			    memcmp(h.store_id, s->anchor.store_id, SV_STORE_ID_BYTES) != 0)
 				continue;
-			if (h.flushed_seq > *ret_flushed ||
-			    (h.flushed_seq == *ret_flushed && h.log_bytes < *ret_log_bytes)) {
-				*ret_flushed = h.flushed_seq;
-				*ret_log_bytes = h.log_bytes;
-			}
+			note_orphan(&h, o);
 		}
 	}
 	return 0;
 }
 
+/* The orphans of this epoch, from segment to segment as far as they lead. */
+static int follow_orphans(struct sv_store *s, struct sv_walk *w, struct orphans *o)
+{
+	const struct sv_walked *last = &w->v[w->count - 1];
+	uint64_t seen = last->seq;
+	uint32_t segment = last->next_segment;
+	int r = find_orphans(s, w, last->segment, (uint64_t)last->offset + last->total_bytes, o);
+
+	if (r == 0)
+		r = find_orphans(s, w, segment, 0, o);
+	while (r == 0 && o->newest > seen && o->next != segment) {
+		seen = o->newest;
+		segment = o->next;
+		r = find_orphans(s, w, segment, 0, o);
+	}
+	return r;
+}
+
 static int check_end(struct sv_store *s, struct sv_walk *w)
 {
 	const struct sv_walked *last = &w->v[w->count - 1];
-	uint64_t flushed = w->flushed_seen, log_bytes = w->flushed_log_bytes;
+	const struct sv_anchor *a = &s->anchor;
+	struct orphans o = {.flushed = w->flushed_seen, .log_bytes = w->flushed_log_bytes};
 	int r;
 
-	if (last->flags & SV_BATCH_CLOSE)
+	if (last->flags & SV_BATCH_CLOSE && a->epoch == last->epoch)
 		return 0;
-	r = find_orphan(s, w, last->segment, (uint64_t)last->offset + last->total_bytes, &flushed,
-			&log_bytes);
-	if (r == 0)
-		r = find_orphan(s, w, last->next_segment, 0, &flushed, &log_bytes);
+	r = follow_orphans(s, w, &o);
 	if (r < 0)
 		return r;
-	if (flushed <= last->seq)
+	/* An anchor is written after its opening was flushed. */
+	if (a->opening.seq > last->seq && a->opening.seq > o.flushed) {
+		o.flushed = a->opening.seq;
+		o.log_bytes = a->log_bytes;
+	}
+	if (o.flushed <= last->seq)
 		return 0;
-	w->lost_flushed = flushed - last->seq;
+	w->lost_flushed = o.flushed - last->seq;
 	/* The header that tells may lie behind what was flushed by as much as is left unflushed. */
-	if (log_bytes > last->log_bytes + last->total_bytes + s->anchor.lie_window_bytes +
-				sv_flush_distance(s) + 2 * (uint64_t)s->anchor.segment_bytes) {
+	if (o.log_bytes > last->log_bytes + last->total_bytes + s->anchor.lie_window_bytes +
+				  sv_flush_distance(s) + 2 * (uint64_t)s->anchor.segment_bytes) {
 		sv_why("%llu batches that had been made durable are missing, more than this "
 		       "stick was trusted to lose",
 		       (unsigned long long)w->lost_flushed);
@@ -254,7 +292,7 @@ static bool payload_good(struct sv_store *s, const struct sv_head *h, const uint
 		if (rec.stored_bytes > h->payload_bytes - at ||
 		    sv_unit_verify(&bind, payload + at, rec.stored_bytes, &unit) < 0)
 			return false;
-		digest = sv_hash64(&unit.check, sizeof(unit.check), digest);
+		digest = sv_payload_digest(digest, unit.check);
 		at += rec.stored_bytes;
 	}
 	return at == h->payload_bytes && digest == h->payload_digest;
