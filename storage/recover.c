@@ -289,6 +289,7 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 			sv_marks_add(&s->roots, &link, s->root_log_bytes);
 		}
 	s->bad_moves = w->bad_moves;
+	s->epoch_seen = w->epoch_seen;
 	sv_marks_add(&s->anchors, &older->root, older->log_bytes);
 	sv_segs_set_gate(&s->segs, sv_min64(older->gate_seq, s->anchor.gate_seq));
 	sv_update_gate(s);
@@ -435,7 +436,8 @@ int sv_begin_epoch(struct sv_store *s)
 		return r;
 	memcpy(s->log.before_opening, s->log.hash, SV_HASH_BYTES);
 	/* An opening that the stick lost leaves orphans of its epoch: no number is used twice. */
-	s->log.epoch = (sv_max64(s->log.epoch, s->anchor.epoch) >> SV_EPOCH_SALT_BITS) + 1;
+	s->log.epoch = sv_max64(sv_max64(s->log.epoch, s->epoch_seen), s->anchor.epoch);
+	s->log.epoch = (s->log.epoch >> SV_EPOCH_SALT_BITS) + 1;
 	s->log.epoch = s->log.epoch << SV_EPOCH_SALT_BITS |
 		       (s->log.generation_seed & ((1u << SV_EPOCH_SALT_BITS) - 1));
 	s->ledger.sessions++;

@@ -126,8 +126,9 @@ struct sv_store {
 	unsigned open; /* index of the open batch; the other is being sealed, or empty */
 	bool sealing;
 	bool recovering;
-	bool second_first; /* the second anchor is the older or the damaged one: renewed first */
-	bool bad_moves;	   /* recovery refused some: roots behind them are not to be used */
+	uint64_t epoch_seen; /* by recovery: the next one is newer */
+	bool second_first;   /* the second anchor is the older or the damaged one: renewed first */
+	bool bad_moves;	     /* recovery refused some: roots behind them are not to be used */
 	uint32_t version[SV_VERSIONS]; /* of blocks, by number: see write_partial */
 	uint64_t stamp;		       /* counts acknowledged writes and discards */
 	uint64_t sealed_stamp;	       /* all up to it are in the chain */
@@ -257,6 +258,7 @@ struct sv_walk {
 	uint8_t *buf; /* one segment, aligned */
 	uint64_t bytes_read;
 	uint64_t lost_flushed;
+	uint64_t epoch_seen;	    /* the newest that an orphan is of */
 	uint64_t flushed_seen;	    /* F of batches that were walked and cut off */
 	uint64_t flushed_log_bytes; /* and where the log was then */
 	bool bad_moves;		    /* some were refused */

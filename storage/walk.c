@@ -177,6 +177,14 @@ static void note_orphan(const struct sv_head *h, struct orphans *o)
 	}
 }
 
+/* Of the epoch walked last or of one begun later; a number with another salt is of one that the
+ * stick lost, and that was told when it was found. */
+static bool of_this_or_later(const struct sv_walked *last, const struct sv_head *h)
+{
+	return h->epoch == last->epoch ||
+	       h->epoch >> SV_EPOCH_SALT_BITS > last->epoch >> SV_EPOCH_SALT_BITS;
+}
+
 static int find_orphans(struct sv_store *s, struct sv_walk *w, uint32_t segment, uint64_t offset,
 			struct orphans *o)
 {
@@ -194,9 +202,12 @@ static int find_orphans(struct sv_store *s, struct sv_walk *w, uint32_t segment,
 		if (r < 0)
 			return r;
 		for (uint32_t at = 0; at < len; at += s->anchor.page_bytes) {
-			if (sv_head_decode(data + at, len - at, &h) < 0 || h.seq <= last->seq ||
-			    h.epoch < last->epoch || h.flags & SV_BATCH_APART ||
+			if (sv_head_decode(data + at, len - at, &h) < 0 ||
 			    memcmp(h.store_id, s->anchor.store_id, SV_STORE_ID_BYTES) != 0)
+				continue;
+			w->epoch_seen = sv_max64(w->epoch_seen, h.epoch);
+			if (h.seq <= last->seq || !of_this_or_later(last, &h) ||
+			    h.flags & SV_BATCH_APART)
 				continue;
 			note_orphan(&h, o);
 		}
@@ -413,7 +424,8 @@ static int verify(struct sv_store *s, struct sv_walk *w)
 		if (v->flags & SV_BATCH_REFUSED)
 			poisoned = false;
 		v->poisoned = poisoned;
-		recent = v->seq > flushed || v->log_bytes + s->anchor.lie_window_bytes >= end;
+		recent = v->seq > flushed ||
+			 v->log_bytes + v->total_bytes + s->anchor.lie_window_bytes >= end;
 		if (!all && !recent)
 			continue;
 		r = check_batch(s, w, v, &good, &bad_moves);
