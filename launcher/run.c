@@ -100,12 +100,10 @@ static int listen_once(const char *path, int *ret_fd, struct err *err)
 static int start(struct session *s, struct sv_store *store, struct err *err)
 {
 	const struct run_request *req = s->req;
-	char name[96];
 	sigset_t set;
 
-	snprintf(name, sizeof name, "stickvm:%s", req->vm->name);
 	/* The store is the disk's from here on, also when it fails. */
-	if (run_disk_serve(store, req->dir->mount, name, &s->disk, err) < 0)
+	if (run_disk_serve(store, req->dir->mount, req->vm->name, &s->disk, err) < 0)
 		return -1;
 	session_signals(&set);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
