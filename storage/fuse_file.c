@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -58,12 +59,26 @@ static void note_change(struct sv_fuse *fuse)
 static void read_status(fuse_req_t req, size_t size, uint64_t off_bytes, const char *text)
 {
 	size_t len = strlen(text);
+	char *copy;
 
 	if (off_bytes >= len)
 		size = 0;
 	else if (size > len - off_bytes)
 		size = len - (size_t)off_bytes;
-	fuse_reply_buf(req, size ? text + off_bytes : NULL, size);
+	if (!size) {
+		fuse_reply_buf(req, NULL, 0);
+		return;
+	}
+	/* Once the kernel has the answer another thread may close the file and free the text, while
+	 * the reply is still on its way out of here. */
+	copy = malloc(size);
+	if (!copy) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	memcpy(copy, text + off_bytes, size);
+	fuse_reply_buf(req, copy, size);
+	free(copy);
 }
 
 void sv_fuse_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,

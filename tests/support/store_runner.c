@@ -386,11 +386,15 @@ static bool format(struct runner *run)
 
 static void prepare(struct runner *run, const struct runner_config *config)
 {
+	size_t bytes;
+
 	run->config = *config;
 	run->geometry = &runner_geometries[config->geometry];
 	run->rng.state = config->seed;
-	run->disk = must(aligned_alloc(4096, run->geometry->disk_bytes + MAX_IO_BYTES));
-	run->buf = must(aligned_alloc(4096, run->geometry->disk_bytes + MAX_IO_BYTES));
+	bytes = (run->geometry->disk_bytes + MAX_IO_BYTES + 4095) & ~(size_t)4095;
+
+	run->disk = must(aligned_alloc(4096, bytes));
+	run->buf = must(aligned_alloc(4096, bytes));
 }
 
 bool runner_record(const struct runner_config *config, struct runner *ret_runner)
