@@ -425,7 +425,9 @@ int sv_begin_epoch(struct sv_store *s)
 	struct sv_part part;
 	int r;
 
-	if (getrandom(&s->log.generation_seed, sizeof(s->log.generation_seed), 0) < 0)
+	s->log.generation_seed = s->opts.seed;
+	if (!s->opts.seed &&
+	    getrandom(&s->log.generation_seed, sizeof(s->log.generation_seed), 0) < 0)
 		return -errno;
 	if (s->opts.host)
 		snprintf(rec.session.host, SV_HOST_BYTES, "%s", s->opts.host);

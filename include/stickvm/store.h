@@ -35,6 +35,7 @@ struct sv_open_options {
 	uint32_t unit_bytes;	/* largest compressed unit; default 16 KiB, at most 64 KiB */
 	enum sv_codec codec;	/* of guest data on the way in */
 	const char *host;	/* who runs it, kept in the session record; NULL: unknown */
+	uint64_t seed; /* 0: random; else of generations and epochs, so that a test repeats */
 };
 
 /* Cumulative over the store's life, carried in every batch. Bytes unless named otherwise. */

@@ -101,6 +101,7 @@ static bool open_store(struct runner *run, const struct dev_crash_cut *cut, int 
 		.batch_bytes = 256 * KIB,
 		.map_ram_bytes = 256 * KIB,
 		.host = "runner",
+		.seed = prng_next(&run->rng) | 1,
 	};
 	struct sv_dev *dev = dev_crash_open(run->medium, cut);
 	int r = sv_store_open(dev, &options, &run->store);
