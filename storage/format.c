@@ -142,10 +142,11 @@ void sv_head_encode(struct sv_head *h, uint8_t *buf)
 	sv_put32(&c, h->segment);
 	sv_put32(&c, h->offset);
 	sv_put32(&c, h->next_segment);
-	sv_put32(&c, 0);
+	sv_put32(&c, h->after_segment);
 	sv_put_bytes(&c, h->prev_hash, SV_HASH_BYTES);
 	sv_put64(&c, h->payload_digest);
 	ledger_put(&c, &h->ledger);
+	sv_put64(&c, h->prev_epoch);
 	assert(!c.bad);
 	memset(buf + c.off, 0, SV_HEAD_FIXED_BYTES - c.off);
 	sv_hash128(buf, h->head_bytes - SV_HASH_BYTES, h->hash);
@@ -176,10 +177,11 @@ int sv_head_peek(const uint8_t *buf, size_t len, struct sv_head *ret_head)
 	h.segment = sv_get32(&c);
 	h.offset = sv_get32(&c);
 	h.next_segment = sv_get32(&c);
-	sv_get32(&c);
+	h.after_segment = sv_get32(&c);
 	sv_get_bytes(&c, h.prev_hash, SV_HASH_BYTES);
 	h.payload_digest = sv_get64(&c);
 	ledger_get(&c, &h.ledger);
+	h.prev_epoch = sv_get64(&c);
 	if (c.bad || h.head_bytes < SV_HEAD_FIXED_BYTES + SV_HASH_BYTES ||
 	    h.head_bytes > h.payload_offset || h.payload_offset > h.total_bytes ||
 	    h.payload_bytes > h.total_bytes - h.payload_offset ||
@@ -257,6 +259,12 @@ void sv_record_put(struct sv_cur *c, const struct sv_record *r)
 		sv_put64(c, r->generation);
 		sv_put64(c, 0);
 		break;
+	case SV_REC_DAMAGE:
+		sv_put64(c, r->seq);
+		break;
+	case SV_REC_LOSS:
+		sv_put64(c, r->count);
+		break;
 	default:
 		assert(!"a record type that does not exist");
 	}
@@ -285,6 +293,16 @@ static bool record_sane(const struct sv_record *r)
 	default:
 		return true;
 	}
+}
+
+/* One that a later version made and that this one need not understand. */
+static int skip_record(struct sv_cur *c, const struct sv_record *r)
+{
+	if (r->type < SV_REC_SKIPPABLE || r->stored_bytes < SV_REC_HEAD_BYTES ||
+	    r->stored_bytes % SV_REC_HEAD_BYTES)
+		return -EBADMSG;
+	sv_cur_take(c, r->stored_bytes - SV_REC_HEAD_BYTES);
+	return c->bad ? -EBADMSG : 0;
 }
 
 int sv_record_get(struct sv_cur *c, struct sv_record *ret_rec)
@@ -328,8 +346,15 @@ int sv_record_get(struct sv_cur *c, struct sv_record *ret_rec)
 		r.generation = sv_get64(c);
 		sv_get64(c);
 		break;
+	case SV_REC_DAMAGE:
+		r.seq = sv_get64(c);
+		break;
+	case SV_REC_LOSS:
+		r.count = sv_get64(c);
+		break;
 	default:
-		return -EBADMSG;
+		if (skip_record(c, &r) < 0)
+			return -EBADMSG;
 	}
 	if (c->bad || !record_sane(&r))
 		return -EBADMSG;

@@ -93,9 +93,11 @@ struct sv_head {
 	uint32_t segment;
 	uint32_t offset;
 	uint32_t next_segment;
+	uint32_t after_segment; /* the one behind the next */
 	uint8_t prev_hash[SV_HASH_BYTES];
 	uint64_t payload_digest; /* over the checks of its units, in order */
 	struct sv_ledger ledger;
+	uint64_t prev_epoch;	     /* the one that this one followed */
 	uint8_t hash[SV_HASH_BYTES]; /* filled by encode and decode */
 };
 
@@ -106,7 +108,10 @@ enum sv_record_type {
 	SV_REC_PAGE = 4,    /* a unit with a page of a tree, in the payload */
 	SV_REC_ROOT = 5,
 	SV_REC_SESSION = 6,
-	SV_REC_SEGMENT = 7, /* a segment was opened outside the chain */
+	SV_REC_SEGMENT = 7,	/* a segment was opened outside the chain */
+	SV_REC_DAMAGE = 15,	/* with OPEN: a batch whose payload was found bad, and kept */
+	SV_REC_LOSS = 16,	/* with OPEN: flushed batches that recovery missed */
+	SV_REC_SKIPPABLE = 128, /* from here on a record has its length, and may be skipped */
 };
 
 /* What a root says. Entries as in the map. */
@@ -134,16 +139,18 @@ struct sv_record {
 	uint8_t tree, level;   /* PAGE */
 	uint32_t stored_bytes; /* DATA, MOVE (the new unit), PAGE */
 	uint64_t lba;	       /* DATA, DISCARD, MOVE; PAGE: the page's number on its level */
-	uint64_t count;	       /* DISCARD: blocks */
+	uint64_t count;	       /* DISCARD: blocks; LOSS: batches */
 	uint64_t old_place;    /* MOVE: device address */
 	uint64_t new_place;
 	uint64_t check;	  /* MOVE: of the new unit */
 	uint32_t segment; /* SEGMENT */
 	uint64_t generation;
+	uint64_t seq; /* DAMAGE */
 	struct sv_root root;
 	struct sv_session session;
 };
 
+#define SV_REC_HEAD_BYTES 8u /* of every record: type, small fields, a length */
 #define SV_REC_DATA_BYTES 16u
 #define SV_REC_DISCARD_BYTES 24u
 #define SV_REC_MOVE_BYTES 40u
@@ -151,6 +158,9 @@ struct sv_record {
 #define SV_REC_ROOT_BYTES 64u
 #define SV_REC_SESSION_BYTES 80u
 #define SV_REC_SEGMENT_BYTES 24u
+#define SV_REC_DAMAGE_BYTES 16u
+#define SV_REC_LOSS_BYTES 16u
+#define SV_DAMAGES_MAX 64u /* in one opening */
 
 /* One segment in the segment table: 32 bytes, sixteen a page. */
 #define SV_USAGE_BYTES 32u

@@ -4,12 +4,13 @@
  *
  * L1  The head's offset is a multiple of the page; nothing behind it in its segment was written in
  *     this generation.
- * L2  `next` was free when it was named (S1 to S4) and keeps its role until it is the head.
- * L3  seq, hash and offset advance only after the part's write returned 0. After a failed write
- *     the next part goes to the same place: what may lie there was never acknowledged.
- * L4  A part that rolls takes the new segment whole; the old head keeps what it has.
+ * L2  `next` and `after` were free when they were named (S1 to S4) and keep their role until they
+ * are the head. Two are named, so that one header that rots does not end the trail. L3  seq, hash
+ * and offset advance only after the part's write returned 0. After a failed write the next part
+ * goes to the same place: what may lie there was never acknowledged. L4  A part that rolls takes
+ * the new segment whole; the old head keeps what it has.
  *
- *   next --sv_part_begin rolls--> head --full--> idle
+ *   after --> next --sv_part_begin rolls--> head --full--> idle
  */
 #include <assert.h>
 #include <errno.h>
@@ -97,7 +98,7 @@ static bool many_costly_flushes(const struct sv_store *s)
 /* The named next segment becomes the head, and another one is named (L2). */
 static int roll(struct sv_store *s)
 {
-	uint32_t next;
+	uint32_t after;
 	bool virgin = sv_is_virgin(s, s->log.next);
 	int r = 0;
 
@@ -107,13 +108,14 @@ static int roll(struct sv_store *s)
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&s->lock);
-	r = sv_segs_alloc(&s->segs, SV_SEG_NEXT, &next);
+	r = sv_segs_alloc(&s->segs, SV_SEG_NEXT, &after);
 	if (r == 0) {
 		s->ledger.padding_bytes += s->anchor.segment_bytes - s->log.offset;
 		sv_segs_set_role(&s->segs, s->log.segment, SV_SEG_IDLE);
 		sv_segs_set_role(&s->segs, s->log.next, SV_SEG_HEAD);
 		s->log.segment = s->log.next;
-		s->log.next = next;
+		s->log.next = s->log.after;
+		s->log.after = after;
 		s->log.offset = 0;
 		memset(s->log.recent, 0, sizeof(s->log.recent));
 		s->log.virgin = virgin && s->log.flushes_here < MANY_FLUSHES;
@@ -231,9 +233,11 @@ static void fill(struct sv_store *s, const struct sv_part *part, struct sv_head 
 
 	pthread_mutex_lock(&s->lock);
 	h->epoch = s->log.epoch;
+	h->prev_epoch = s->log.prev_epoch;
 	h->seq = apart ? s->log.seq : s->log.seq + 1;
 	h->flushed_seq = s->log.flushed_seq;
 	h->next_segment = s->log.next;
+	h->after_segment = s->log.after;
 	if (!apart)
 		memcpy(h->prev_hash, s->log.hash, SV_HASH_BYTES);
 	h->log_bytes = s->ledger.stick_written_bytes;

@@ -65,6 +65,7 @@ static int first_batch(struct sv_dev *dev, const struct sv_format_params *p, str
 			    .time_s = a->created_s,
 			    .segment = FIRST_SEGMENT,
 			    .next_segment = FIRST_SEGMENT + 1,
+			    .after_segment = FIRST_SEGMENT + 2,
 			    .ledger = {.stick_written_bytes = a->page_bytes + 2 * SV_ANCHOR_BYTES,
 				       .metadata_bytes = a->page_bytes + 2 * SV_ANCHOR_BYTES,
 				       .batches = 1,
@@ -84,7 +85,7 @@ static int first_batch(struct sv_dev *dev, const struct sv_format_params *p, str
 	return sv_dev_write(dev, buf, a->page_bytes, (uint64_t)FIRST_SEGMENT * a->segment_bytes);
 }
 
-/* Enough segments for the anchors, the head, the next one and a little more. */
+/* Enough segments for the anchors, the head, the next two and a little more. */
 static int first_growth(struct sv_dev *dev, const struct sv_anchor *a)
 {
 	struct sv_geometry geo;

@@ -256,6 +256,13 @@ static int load_state(struct sv_store *s, struct sv_walk *w, size_t start)
 	return r;
 }
 
+/* A segment that the tail names is one that nothing lives in (L2). */
+static bool can_follow(const struct sv_store *s, uint32_t segment)
+{
+	return segment >= 2 && segment < s->segs.count && segment != s->log.segment &&
+	       s->segs.v[segment].usage.live_bytes == 0 && s->segs.v[segment].self_live == 0;
+}
+
 /* The log's end as the last accepted batch left it. */
 static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct sv_anchor *older)
 {
@@ -269,14 +276,19 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 	s->log.offset = (uint64_t)tail->offset + tail->total_bytes;
 	s->log.generation = tail->generation;
 	s->log.next = tail->next_segment;
-	s->log.seq = s->log.flushed_seq = tail->seq;
+	s->log.after = tail->after_segment;
+	s->log.seq = tail->seq;
+	/* What was accepted is not durable by that: the opening must not say so (C4). */
+	s->log.flushed_seq = tail->flags & SV_BATCH_CLOSE ? tail->seq : tail->flushed_seq;
 	memcpy(s->log.hash, tail->hash, SV_HASH_BYTES);
 	s->log.epoch = tail->epoch;
 	s->ledger = h.ledger;
-	if (s->log.next < 2 || s->log.next >= s->segs.count)
+	if (!can_follow(s, s->log.next) || !can_follow(s, s->log.after) ||
+	    s->log.next == s->log.after)
 		return -EBADMSG;
 	sv_segs_set_role(&s->segs, s->log.segment, SV_SEG_HEAD);
 	sv_segs_set_role(&s->segs, s->log.next, SV_SEG_NEXT);
+	sv_segs_set_role(&s->segs, s->log.after, SV_SEG_NEXT);
 	for (size_t i = 0; i < w->count; i++)
 		if (w->v[i].flags & SV_BATCH_ROOT && !w->v[i].poisoned) {
 			struct sv_link link = {.segment = w->v[i].segment,
@@ -289,6 +301,8 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 			sv_marks_add(&s->roots, &link, s->root_log_bytes);
 		}
 	s->bad_moves = w->bad_moves;
+	s->damages = w->damages - w->damages_told;
+	memcpy(s->damaged, w->damaged + w->damages_told, s->damages * sizeof(s->damaged[0]));
 	s->epoch_seen = w->epoch_seen;
 	sv_marks_add(&s->anchors, &older->root, older->log_bytes);
 	sv_segs_set_gate(&s->segs, sv_min64(older->gate_seq, s->anchor.gate_seq));
@@ -422,6 +436,7 @@ static int choose_head(struct sv_store *s)
 int sv_begin_epoch(struct sv_store *s)
 {
 	struct sv_record rec = {.type = SV_REC_SESSION, .session.since_s = sv_now_s()};
+	struct sv_record loss = {.type = SV_REC_LOSS, .count = s->recovery.lost_flushed_batches};
 	struct sv_part part;
 	int r;
 
@@ -437,6 +452,7 @@ int sv_begin_epoch(struct sv_store *s)
 	if (r < 0)
 		return r;
 	memcpy(s->log.before_opening, s->log.hash, SV_HASH_BYTES);
+	s->log.prev_epoch = s->log.epoch;
 	/* An opening that the stick lost leaves orphans of its epoch: no number is used twice. */
 	s->log.epoch = sv_max64(sv_max64(s->log.epoch, s->epoch_seen), s->anchor.epoch);
 	s->log.epoch = (s->log.epoch >> SV_EPOCH_SALT_BITS) + 1;
@@ -444,10 +460,19 @@ int sv_begin_epoch(struct sv_store *s)
 		       (s->log.generation_seed & ((1u << SV_EPOCH_SALT_BITS) - 1));
 	s->ledger.sessions++;
 	s->ledger.unclean_detaches += !s->recovery.clean;
-	r = sv_part_begin(s, &part, SV_REC_SESSION_BYTES, 0);
+	r = sv_part_begin(
+		s, &part,
+		SV_REC_SESSION_BYTES + SV_REC_LOSS_BYTES + s->damages * SV_REC_DAMAGE_BYTES, 0);
 	if (r < 0)
 		return r;
 	sv_part_record(&part, &rec);
+	if (loss.count)
+		sv_part_record(&part, &loss);
+	for (unsigned i = 0; i < s->damages; i++) {
+		struct sv_record damage = {.type = SV_REC_DAMAGE, .seq = s->damaged[i]};
+
+		sv_part_record(&part, &damage);
+	}
 	r = sv_part_append(s, &part, SV_BATCH_OPEN | (s->bad_moves ? SV_BATCH_REFUSED : 0));
 	if (r < 0)
 		return r;

@@ -40,7 +40,7 @@ static uint64_t batch_segments(const struct sv_store *s)
 
 uint64_t sv_reserve_segments(const struct sv_store *s)
 {
-	return FIXED_SEGMENTS + quarantine_segments(s) + map_segments(s) + batch_segments(s) + 6;
+	return FIXED_SEGMENTS + quarantine_segments(s) + map_segments(s) + batch_segments(s) + 7;
 }
 
 uint64_t sv_capacity_bytes(const struct sv_store *s)

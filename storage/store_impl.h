@@ -24,12 +24,12 @@
 /* The chain's end. Changed with `commit` held; read under `lock`. */
 struct sv_log {
 	uint32_t segment;
-	uint32_t next;	 /* L2 */
-	uint64_t offset; /* L1; segment_bytes when nothing more fits */
+	uint32_t next, after; /* L2 */
+	uint64_t offset;      /* L1; segment_bytes when nothing more fits */
 	uint64_t generation;
 	uint64_t seq; /* of the last batch appended */
 	uint8_t hash[SV_HASH_BYTES];
-	uint64_t epoch;
+	uint64_t epoch, prev_epoch;
 	uint64_t flushed_seq; /* F */
 	uint64_t generation_seed, generations;
 	uint64_t unflushed_bytes;
@@ -129,6 +129,8 @@ struct sv_store {
 	uint64_t epoch_seen; /* by recovery: the next one is newer */
 	bool second_first;   /* the second anchor is the older or the damaged one: renewed first */
 	bool bad_moves;	     /* recovery refused some: roots behind them are not to be used */
+	uint64_t damaged[SV_DAMAGES_MAX]; /* batches that recovery found bad and kept */
+	unsigned damages;
 	uint32_t version[SV_VERSIONS]; /* of blocks, by number: see write_partial */
 	uint64_t stamp;		       /* counts acknowledged writes and discards */
 	uint64_t sealed_stamp;	       /* all up to it are in the chain */
@@ -246,7 +248,7 @@ int sv_clean_pass(struct sv_store *s, bool *ret_progress); /* with cleaning held
 /* ---- walk.c: the chain as it lies on the device ---- */
 struct sv_walked {
 	uint64_t seq, flushed_seq, epoch, generation, log_bytes;
-	uint32_t segment, offset, total_bytes, next_segment, flags;
+	uint32_t segment, offset, total_bytes, next_segment, after_segment, flags;
 	uint8_t hash[SV_HASH_BYTES];
 	uint8_t *raw; /* the header with its records */
 	uint32_t raw_bytes;
@@ -262,6 +264,14 @@ struct sv_walk {
 	uint64_t flushed_seen;	    /* F of batches that were walked and cut off */
 	uint64_t flushed_log_bytes; /* and where the log was then */
 	bool bad_moves;		    /* some were refused */
+	/* Batches whose payload is bad and that are kept: told by openings, and found now. */
+	uint64_t damaged[SV_DAMAGES_MAX];
+	unsigned damages_told, damages;
+	/* What the first header of a segment named next says, read once a segment (W4). */
+	uint32_t peeked_segment;
+	bool peeked_opening;
+	uint64_t peeked_epoch;
+	uint8_t peeked_prev_hash[SV_HASH_BYTES];
 };
 /* Follows the chain from the anchor's root to its newest end that verifies. */
 int sv_walk_chain(struct sv_store *s, struct sv_walk *walk);

@@ -8,6 +8,11 @@
  * W2  A read that fails is an error, never the end of the log.
  * W3  Payload is verified for every batch that is not known to be flushed, and for the newest
  *     lie_window bytes; what is older is trusted to be there, and checked when it is read.
+ * W4  Behind a batch that recovery refused the chain goes on at the start of the next segment, with
+ *     the opening of a later epoch: it was begun because of that refusal. So it is the successor,
+ *     whatever else looks like one.
+ * W5  A verdict stands. A batch that is kept although its payload is bad is told by the opening
+ *     behind it (DAMAGE), so that no later recovery cuts there, with what was written since.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -90,6 +95,7 @@ static int keep(struct sv_walk *w, const struct sv_head *h)
 				.offset = h->offset,
 				.total_bytes = h->total_bytes,
 				.next_segment = h->next_segment,
+				.after_segment = h->after_segment,
 				.flags = h->flags,
 				.raw_bytes = h->head_bytes};
 	memcpy(v->hash, h->hash, SV_HASH_BYTES);
@@ -123,19 +129,33 @@ static int try_successor(struct sv_store *s, struct sv_walk *w, uint32_t segment
 	return r < 0 ? r : 1;
 }
 
-/* The opening of a later epoch in the segment named next (W4): 1, 0 or an errno. */
+static bool is_later_epoch(uint64_t epoch, uint64_t than)
+{
+	return epoch >> SV_EPOCH_SALT_BITS > than >> SV_EPOCH_SALT_BITS;
+}
+
+/* The opening of a later epoch at the start of the segment named next (W4): 1, 0 or an errno. */
 static int try_opening(struct sv_store *s, struct sv_walk *w)
 {
-	uint64_t epoch = w->v[w->count - 1].epoch;
-	int r = try_successor(s, w, w->v[w->count - 1].next_segment, 0);
-	const struct sv_walked *v = &w->v[w->count - 1];
+	const struct sv_walked *last = &w->v[w->count - 1];
 
-	if (r == 1 && (!(v->flags & SV_BATCH_OPEN) || v->epoch == epoch)) {
-		free(v->raw);
-		w->count--;
-		r = 0;
+	if (w->peeked_segment != last->next_segment) {
+		struct sv_head h = {0};
+		int r = last->next_segment < s->geo.size_bytes / s->anchor.segment_bytes
+				? sv_walk_head(s, w, last->next_segment, 0, &h)
+				: -EBADMSG;
+
+		if (r < 0 && r != -EBADMSG)
+			return r; /* W2 */
+		w->peeked_segment = last->next_segment;
+		w->peeked_opening = r == 0 && h.flags & SV_BATCH_OPEN;
+		w->peeked_epoch = h.epoch;
+		memcpy(w->peeked_prev_hash, h.prev_hash, SV_HASH_BYTES);
 	}
-	return r;
+	if (!w->peeked_opening || !is_later_epoch(w->peeked_epoch, last->epoch) ||
+	    memcmp(w->peeked_prev_hash, last->hash, SV_HASH_BYTES) != 0)
+		return 0;
+	return try_successor(s, w, last->next_segment, 0);
 }
 
 static int successor(struct sv_store *s, struct sv_walk *w)
@@ -144,8 +164,9 @@ static int successor(struct sv_store *s, struct sv_walk *w)
 	uint64_t behind = (uint64_t)last.offset + last.total_bytes;
 	int r = 0;
 
+	r = try_opening(s, w);
 	/* The anchor knows the branch that an epoch took, where an orphan may lie on the other. */
-	if (memcmp(last.hash, s->anchor.before_opening, SV_HASH_BYTES) == 0)
+	if (r == 0 && memcmp(last.hash, s->anchor.before_opening, SV_HASH_BYTES) == 0)
 		r = try_successor(s, w, s->anchor.opening.segment, s->anchor.opening.offset);
 	if (r == 0)
 		r = try_successor(s, w, last.segment, behind);
@@ -159,8 +180,8 @@ static int successor(struct sv_store *s, struct sv_walk *w)
 /* What headers behind the end say: of what was flushed, and where the chain went on from there. */
 struct orphans {
 	uint64_t flushed, log_bytes;
-	uint64_t newest; /* the largest sequence number seen */
-	uint32_t next;	 /* the segment that it names */
+	uint64_t newest;      /* the largest sequence number seen */
+	uint32_t next, after; /* the segments that it names */
 };
 
 static void note_orphan(const struct sv_head *h, struct orphans *o)
@@ -174,15 +195,15 @@ static void note_orphan(const struct sv_head *h, struct orphans *o)
 	if (h->seq > o->newest) {
 		o->newest = h->seq;
 		o->next = h->next_segment;
+		o->after = h->after_segment;
 	}
 }
 
-/* Of the epoch walked last or of one begun later; a number with another salt is of one that the
- * stick lost, and that was told when it was found. */
-static bool of_this_or_later(const struct sv_walked *last, const struct sv_head *h)
+/* Of the epoch walked last, or of the one that followed it. Others are of a past that the stick
+ * lost, and that was told when it was found. */
+static bool of_this_or_next(const struct sv_walked *last, const struct sv_head *h)
 {
-	return h->epoch == last->epoch ||
-	       h->epoch >> SV_EPOCH_SALT_BITS > last->epoch >> SV_EPOCH_SALT_BITS;
+	return h->epoch == last->epoch || h->prev_epoch == last->epoch;
 }
 
 static int find_orphans(struct sv_store *s, struct sv_walk *w, uint32_t segment, uint64_t offset,
@@ -206,7 +227,7 @@ static int find_orphans(struct sv_store *s, struct sv_walk *w, uint32_t segment,
 			    memcmp(h.store_id, s->anchor.store_id, SV_STORE_ID_BYTES) != 0)
 				continue;
 			w->epoch_seen = sv_max64(w->epoch_seen, h.epoch);
-			if (h.seq <= last->seq || !of_this_or_later(last, &h) ||
+			if (h.seq <= last->seq || !of_this_or_next(last, &h) ||
 			    h.flags & SV_BATCH_APART)
 				continue;
 			note_orphan(&h, o);
@@ -215,22 +236,60 @@ static int find_orphans(struct sv_store *s, struct sv_walk *w, uint32_t segment,
 	return 0;
 }
 
-/* The orphans of this epoch, from segment to segment as far as they lead. */
+/*
+ * The orphans of this epoch, from segment to segment as far as they lead. Each names two: where the
+ * only header of one segment is gone, the next one tells.
+ */
 static int follow_orphans(struct sv_store *s, struct sv_walk *w, struct orphans *o)
 {
 	const struct sv_walked *last = &w->v[w->count - 1];
-	uint64_t seen = last->seq;
-	uint32_t segment = last->next_segment;
+	uint64_t seen;
 	int r = find_orphans(s, w, last->segment, (uint64_t)last->offset + last->total_bytes, o);
 
-	if (r == 0)
-		r = find_orphans(s, w, segment, 0, o);
-	while (r == 0 && o->newest > seen && o->next != segment) {
+	o->next = last->next_segment;
+	o->after = last->after_segment;
+	do {
+		uint32_t next = o->next, after = o->after;
+
 		seen = o->newest;
-		segment = o->next;
-		r = find_orphans(s, w, segment, 0, o);
-	}
+		if (r == 0)
+			r = find_orphans(s, w, next, 0, o);
+		if (r == 0)
+			r = find_orphans(s, w, after, 0, o);
+	} while (r == 0 && o->newest > seen);
 	return r;
+}
+
+/*
+ * After a clean close there is nothing to look for, unless the stick lost the anchors of a session
+ * that followed: then there may be headers where it would have gone on. All is looked through
+ * before the very first session: it must not take the number of one that was lost.
+ */
+static int may_have_gone_on(struct sv_store *s, struct sv_walk *w, bool *ret_may)
+{
+	const struct sv_walked *last = &w->v[w->count - 1];
+	uint64_t behind = (uint64_t)last->offset + last->total_bytes;
+	const struct {
+		uint32_t segment;
+		uint64_t offset;
+	} at[] = {{last->segment, behind},
+		  {last->segment, behind + SV_GAP_PAGES * s->anchor.page_bytes},
+		  {last->next_segment, 0},
+		  {last->after_segment, 0}};
+
+	*ret_may = s->anchor.epoch == 0;
+	for (unsigned i = 0; i < sizeof(at) / sizeof(at[0]) && !*ret_may; i++) {
+		struct sv_head h;
+		int r = at[i].offset + SV_HEAD_FIXED_BYTES > s->anchor.segment_bytes
+				? -EBADMSG
+				: sv_walk_head(s, w, at[i].segment, (uint32_t)at[i].offset, &h);
+
+		if (r < 0 && r != -EBADMSG)
+			return r; /* W2 */
+		*ret_may = r == 0 && h.seq > last->seq && !(h.flags & SV_BATCH_APART) &&
+			   of_this_or_next(last, &h);
+	}
+	return 0;
 }
 
 static int check_end(struct sv_store *s, struct sv_walk *w)
@@ -238,11 +297,13 @@ static int check_end(struct sv_store *s, struct sv_walk *w)
 	const struct sv_walked *last = &w->v[w->count - 1];
 	const struct sv_anchor *a = &s->anchor;
 	struct orphans o = {.flushed = w->flushed_seen, .log_bytes = w->flushed_log_bytes};
-	int r;
+	bool look = true;
+	int r = 0;
 
 	if (last->flags & SV_BATCH_CLOSE && a->epoch == last->epoch)
-		return 0;
-	r = follow_orphans(s, w, &o);
+		r = may_have_gone_on(s, w, &look);
+	if (r == 0 && look)
+		r = follow_orphans(s, w, &o);
 	if (r < 0)
 		return r;
 	/* An anchor is written after its opening was flushed. */
@@ -252,7 +313,7 @@ static int check_end(struct sv_store *s, struct sv_walk *w)
 	}
 	if (o.flushed <= last->seq)
 		return 0;
-	w->lost_flushed = o.flushed - last->seq;
+	w->lost_flushed += o.flushed - last->seq;
 	/* The header that tells may lie behind what was flushed by as much as is left unflushed. */
 	if (o.log_bytes > last->log_bytes + last->total_bytes + s->anchor.lie_window_bytes +
 				  sv_flush_distance(s) + 2 * (uint64_t)s->anchor.segment_bytes) {
@@ -398,6 +459,43 @@ static int cut(struct sv_walk *w, size_t count)
 }
 
 /*
+ * What openings tell: batches that are bad, and what was missed. A loss is told again where the
+ * anchors do not know of that opening: the power failed before anyone heard of it.
+ */
+static void collect_told(struct sv_walk *w, uint64_t anchor_epoch)
+{
+	for (size_t i = 0; i < w->count; i++) {
+		const struct sv_walked *v = &w->v[i];
+		struct sv_cur c = sv_cur_over(v->raw + SV_HEAD_FIXED_BYTES,
+					      v->raw_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
+		struct sv_record rec;
+
+		while (v->flags & SV_BATCH_OPEN && sv_record_get(&c, &rec) == 0)
+			if (rec.type == SV_REC_DAMAGE && rec.seq < v->seq &&
+			    w->damages < SV_DAMAGES_MAX)
+				w->damaged[w->damages++] = rec.seq;
+			else if (rec.type == SV_REC_LOSS && is_later_epoch(v->epoch, anchor_epoch))
+				w->lost_flushed += rec.count;
+	}
+	w->damages_told = w->damages;
+}
+
+/* Whether it was found before, and kept (W5). */
+static bool is_told(const struct sv_walk *w, uint64_t seq)
+{
+	for (unsigned i = 0; i < w->damages_told; i++)
+		if (w->damaged[i] == seq)
+			return true;
+	return false;
+}
+
+static void note_damage(struct sv_walk *w, uint64_t seq)
+{
+	if (!is_told(w, seq) && w->damages < SV_DAMAGES_MAX)
+		w->damaged[w->damages++] = seq;
+}
+
+/*
  * Verifies payloads where the stick may have lied (W3) and cuts the walk at the first bad one.
  * Where an earlier recovery refused moves, all of the walk is verified: what it refused may lie
  * before the window by now.
@@ -414,6 +512,7 @@ static int verify(struct sv_store *s, struct sv_walk *w)
 	for (size_t i = w->count; i-- > 0 && w->v[i].seq > flushed;)
 		end = w->v[i].log_bytes;
 	w->bad_moves = false;
+	collect_told(w, s->anchor.epoch);
 	for (size_t i = 0; i < w->count; i++)
 		all |= w->v[i].flags & SV_BATCH_REFUSED;
 	for (size_t i = 1; i < w->count; i++) {
@@ -431,8 +530,10 @@ static int verify(struct sv_store *s, struct sv_walk *w)
 		r = check_batch(s, w, v, &good, &bad_moves);
 		if (r < 0)
 			return r;
-		if (!good && !clean && recent)
+		if (!good && !clean && recent && !is_told(w, v->seq))
 			return cut(w, i);
+		if (!good)
+			note_damage(w, v->seq);
 		/* Rot, not a lie. Its blocks give EIO; a root with pages in it is not used,
 		 * since an older one and the chain tell the same. */
 		poisoned |= bad_moves || (!good && has_pages(v));
@@ -441,11 +542,6 @@ static int verify(struct sv_store *s, struct sv_walk *w)
 	return cut(w, w->count);
 }
 
-/*
- * W4  Where an epoch ended in a batch that recovery refused, that batch may still look like a
- *     successor. So whatever end is found, the epoch that began in the next segment instead has
- *     the last word: it was begun because of that refusal.
- */
 int sv_walk_chain(struct sv_store *s, struct sv_walk *w)
 {
 	int r;
@@ -460,18 +556,11 @@ int sv_walk_chain(struct sv_store *s, struct sv_walk *w)
 	r = walk_from_root(s, w);
 	if (r < 0)
 		return r;
-	for (;;) {
-		do
-			r = successor(s, w);
-		while (r > 0);
-		if (r == 0)
-			r = verify(s, w);
-		if (r == 0)
-			r = try_opening(s, w);
-		if (r <= 0)
-			break;
-		w->flushed_seen = 0; /* of an orphan: told when it was refused */
-	}
+	do
+		r = successor(s, w);
+	while (r > 0);
+	if (r == 0)
+		r = verify(s, w);
 	return r < 0 ? r : check_end(s, w);
 }
 

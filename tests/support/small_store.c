@@ -59,7 +59,8 @@ static void begin(struct build *b, uint32_t record_bytes)
 				   .time_s = CREATED_S + b->head.seq,
 				   .segment = SEGMENT,
 				   .offset = end,
-				   .next_segment = SEGMENT + 1};
+				   .next_segment = SEGMENT + 1,
+				   .after_segment = SEGMENT + 2};
 	b->head.payload_offset = (uint32_t)sv_align_up(
 		SV_HEAD_FIXED_BYTES + record_bytes + SV_HASH_BYTES, SV_GRAIN_BYTES);
 	memcpy(b->head.store_id, store_id, sizeof(store_id));

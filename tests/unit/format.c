@@ -82,6 +82,7 @@ static const struct field head_fields[] = {
 	NUM(96, struct sv_head, segment),
 	NUM(100, struct sv_head, offset),
 	NUM(104, struct sv_head, next_segment),
+	NUM(108, struct sv_head, after_segment),
 	RAW(112, struct sv_head, prev_hash),
 	NUM(128, struct sv_head, payload_digest),
 	NUM(136, struct sv_head, ledger.guest_written_bytes),
@@ -106,12 +107,13 @@ static const struct field head_fields[] = {
 	NUM(288, struct sv_head, ledger.sessions),
 	NUM(296, struct sv_head, ledger.unclean_detaches),
 	NUM(304, struct sv_head, ledger.first_used_s),
+	NUM(312, struct sv_head, prev_epoch),
 };
 
 /* A member more must be written into the tables above, and into FORMAT.md. */
 _Static_assert(sizeof(struct sv_anchor) == 272, "a member of the anchor came or went");
 _Static_assert(sizeof(struct sv_ledger) == 22 * 8, "a member of the ledger came or went");
-_Static_assert(sizeof(struct sv_head) == 320, "a member of the header came or went");
+_Static_assert(sizeof(struct sv_head) == 328, "a member of the header came or went");
 
 /* Distinct values without a zero byte, so that a lost or swapped byte shows. */
 static void fill(void *members, const struct field *fields, size_t count, uint64_t seed)

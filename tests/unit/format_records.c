@@ -241,9 +241,54 @@ static void unknown_record_types_are_refused(void **state)
 		struct sv_cur c = sv_cur_over(bytes, sizeof(bytes));
 		struct sv_record rec;
 
-		if (type >= SV_REC_DATA && type <= SV_REC_SEGMENT)
+		if ((type >= SV_REC_DATA && type <= SV_REC_SEGMENT) || type == SV_REC_DAMAGE ||
+		    type == SV_REC_LOSS)
 			continue;
 		assert_int_equal(sv_record_get(&c, &rec), -EBADMSG);
+	}
+}
+
+/* What a later version adds from 128 on is passed over by its length, if that makes sense. */
+static void later_records_are_skipped(void **state)
+{
+	static const struct {
+		uint32_t len_bytes;
+		bool good;
+	} cases[] = {{8, true},	 {16, true},  {128, true},  {0, false},
+		     {4, false}, {12, false}, {136, false}, {UINT32_MAX - 7, false}};
+
+	(void)state;
+	for (unsigned type = SV_REC_SKIPPABLE; type < 256; type += 127)
+		for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+			uint8_t bytes[128] = {(uint8_t)type};
+			struct sv_cur put = sv_cur_over(bytes + 4, 4);
+			struct sv_cur c = sv_cur_over(bytes, sizeof(bytes));
+			struct sv_record rec;
+
+			sv_put32(&put, cases[i].len_bytes);
+			assert_int_equal(sv_record_get(&c, &rec), cases[i].good ? 0 : -EBADMSG);
+			if (cases[i].good)
+				assert_int_equal(c.off, cases[i].len_bytes);
+		}
+}
+
+static void what_openings_tell(void **state)
+{
+	const struct sv_record recs[] = {{.type = SV_REC_DAMAGE, .seq = 0x1122334455667788},
+					 {.type = SV_REC_LOSS, .count = 0x1122334455667788}};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		uint8_t want[16] = "\0\0\0\0\0\0\0\0\x88\x77\x66\x55\x44\x33\x22";
+		uint8_t bytes[16];
+		struct sv_record got;
+
+		want[0] = (uint8_t)(15 + i);
+		want[15] = 0x11;
+		trip_record(&recs[i], sizeof(bytes), &got, bytes);
+		assert_memory_equal(bytes, want, sizeof(want));
+		assert_int_equal(got.seq, recs[i].seq);
+		assert_int_equal(got.count, recs[i].count);
 	}
 }
 
@@ -306,6 +351,8 @@ int main(void)
 		cmocka_unit_test(segment_record),
 		cmocka_unit_test(records_must_make_sense),
 		cmocka_unit_test(unknown_record_types_are_refused),
+		cmocka_unit_test(later_records_are_skipped),
+		cmocka_unit_test(what_openings_tell),
 		cmocka_unit_test(usage_makes_the_trip),
 		cmocka_unit_test(entries_keep_their_parts),
 	};

@@ -117,10 +117,6 @@ static void cut_linear(enum runner_mode mode)
 	for (unsigned geometry = 0; geometry < runner_geometry_count; geometry++) {
 		struct job job = {.config = {geometry, mode, 1, 400}, .seeds = 2, .linear = true};
 
-		/* Known to fail: --cut=before:26:13295091 --geometry=3 --mode=liar --seed=2
-		 * --ops=400 (storage/DESIGN.md, known limits). */
-		if (mode == RUNNER_LIAR && geometry == 3)
-			job.seeds = 1;
 		assert_true(run_job(&job));
 	}
 	assert_true(cuts_done > 1000);
