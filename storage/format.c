@@ -258,7 +258,7 @@ void sv_record_put(struct sv_cur *c, const struct sv_record *r)
 		sv_put64(c, 0);
 		break;
 	default:
-		assert(!"a record type that does not exist");
+		assert(false); /* a record type that does not exist */
 	}
 }
 
