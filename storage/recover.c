@@ -30,9 +30,12 @@ static bool params_sane(const struct sv_store *s, const struct sv_anchor *a)
 {
 	uint32_t page = a->page_bytes;
 
-	return page >= 4096 && (page & (page - 1)) == 0 && a->segment_bytes >= 65536 &&
-	       a->segment_bytes <= 1u << 30 && a->segment_bytes % page == 0 &&
-	       a->checkpoint_bytes && s->geo.size_bytes / a->segment_bytes >= 4;
+	return page >= SV_PAGE_MIN_BYTES && page <= SV_PAGE_MAX_BYTES && (page & (page - 1)) == 0 &&
+	       a->segment_bytes >= SV_SEGMENT_MIN_BYTES &&
+	       a->segment_bytes <= SV_SEGMENT_MAX_BYTES && a->segment_bytes % page == 0 &&
+	       a->checkpoint_bytes && a->checkpoint_bytes <= SV_WINDOW_MAX_BYTES &&
+	       a->lie_window_bytes <= SV_WINDOW_MAX_BYTES &&
+	       s->geo.size_bytes / a->segment_bytes >= 4;
 }
 
 /* The second anchor when the first, which says where it is, cannot be read. */
