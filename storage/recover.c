@@ -368,6 +368,11 @@ int sv_recover(struct sv_store *s)
 		r = recover_from(s, &pair[1], &pair[1]);
 	if (r == -EBADMSG)
 		sv_why("no root can be verified");
+	if (r == 0 && s->segs.wrong && !s->opts.read_only) {
+		sv_why("its map and its segment table contradict each other; it can be opened for "
+		       "reading");
+		r = -EUCLEAN;
+	}
 	if (r == 0 && s->anchor.features.ro_compat && !s->opts.read_only) {
 		sv_why("it uses a feature this version can only read");
 		r = -EPROTONOSUPPORT;
