@@ -95,11 +95,22 @@ int sv_fault(struct sv_store *s, const struct sv_need *need)
 	return r;
 }
 
+/* A unit lies within one segment of the log. */
+static bool inside_log(const struct sv_store *s, uint64_t place, uint32_t stored_bytes)
+{
+	uint64_t segment = place / s->anchor.segment_bytes;
+
+	return segment >= 2 && segment < s->segs.count &&
+	       place % s->anchor.segment_bytes + stored_bytes <= s->anchor.segment_bytes;
+}
+
 static int apply_data(struct sv_store *s, const struct sv_record *rec, uint64_t place, uint64_t seq,
 		      struct sv_need *need)
 {
 	uint64_t single = rec->blocks == 1 ? SV_ENTRY_SINGLE : 0;
 
+	if (!inside_log(s, place, rec->stored_bytes))
+		return -EBADMSG;
 	for (unsigned i = 0; i < rec->blocks; i++) {
 		uint64_t entry = sv_entry_make(place, i, rec->stored_bytes) | single;
 		int r;
@@ -117,6 +128,8 @@ static int apply_data(struct sv_store *s, const struct sv_record *rec, uint64_t 
 static int apply_move(struct sv_store *s, const struct sv_record *rec, uint64_t seq,
 		      struct sv_need *need)
 {
+	if (!inside_log(s, rec->new_place, rec->stored_bytes))
+		return -EBADMSG;
 	for (unsigned i = 0; i < rec->blocks; i++) {
 		uint64_t from = sv_entry_make(rec->old_place, rec->old_index + i, 16);
 		uint64_t to = sv_entry_make(rec->new_place, rec->new_index + i, rec->stored_bytes);
