@@ -145,8 +145,9 @@ static void place_usage_page(struct sv_segs *segs, unsigned level, uint64_t inde
 
 		if (segment < 2 || segment >= segs->limit)
 			continue;
-		if (u.live_bytes > segs->segment_bytes)
-			u.live_bytes = segs->segment_bytes; /* the check will say so */
+		/* The check will say so. */
+		u.live_bytes = (uint32_t)sv_min64(u.live_bytes, segs->segment_bytes);
+		u.used_bytes = (uint32_t)sv_min64(u.used_bytes, segs->segment_bytes);
 		segs->live_bytes += u.live_bytes;
 		segs->v[segment].usage = u;
 	}
@@ -226,6 +227,15 @@ static int replay(struct sv_store *s, struct sv_walk *w, size_t start)
 	return r;
 }
 
+static bool root_sane(const struct sv_store *s, const struct sv_root *root)
+{
+	uint64_t top = sv_entry_place(root->map_top) / s->anchor.segment_bytes;
+
+	return root->size_bytes && root->size_bytes % 512 == 0 &&
+	       root->size_bytes <= SV_MAX_DISK_BYTES &&
+	       (!root->map_top || (top >= 2 && top < s->geo.size_bytes / s->anchor.segment_bytes));
+}
+
 static int load_state(struct sv_store *s, struct sv_walk *w, size_t start)
 {
 	uint64_t count = s->geo.size_bytes / s->anchor.segment_bytes;
@@ -235,7 +245,7 @@ static int load_state(struct sv_store *s, struct sv_walk *w, size_t start)
 
 	if (r < 0)
 		return r;
-	if (root.size_bytes % 512 || !root.size_bytes || root.size_bytes > SV_MAX_DISK_BYTES)
+	if (!root_sane(s, &root))
 		return -EBADMSG;
 	s->size_bytes = root.size_bytes;
 	s->blocks = (root.size_bytes + SV_BLOCK_BYTES - 1) / SV_BLOCK_BYTES;
@@ -276,8 +286,10 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 	memcpy(s->log.hash, tail->hash, SV_HASH_BYTES);
 	s->log.epoch = tail->epoch;
 	s->ledger = h.ledger;
-	if (s->log.next < 2 || s->log.next >= s->segs.count)
+	if (s->log.next < 2 || s->log.next >= s->segs.count || s->log.next == s->log.segment)
 		return -EBADMSG;
+	/* L2: it was free when it was named. */
+	s->segs.wrong |= s->segs.v[s->log.next].usage.live_bytes != 0;
 	sv_segs_set_role(&s->segs, s->log.segment, SV_SEG_HEAD);
 	sv_segs_set_role(&s->segs, s->log.next, SV_SEG_NEXT);
 	for (size_t i = 0; i < w->count; i++)
