@@ -82,7 +82,9 @@ int sv_fault(struct sv_store *s, const struct sv_need *need)
 			     ? s->segs.v[place / s->anchor.segment_bytes].usage.generation
 			     : 0;
 	pthread_mutex_unlock(&s->lock);
-	r = generation ? sv_read_raw(s, scratch, place, len, false, &data) : -EIO;
+	r = generation && len >= SV_PAGE_UNIT_BYTES
+		    ? sv_read_raw(s, scratch, place, len, false, &data)
+		    : -EIO;
 	if (r == 0)
 		r = page_decode(s, need, generation, data, entries);
 	pthread_mutex_lock(&s->lock);
