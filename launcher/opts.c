@@ -275,7 +275,7 @@ uint64_t args_size(const struct args *args, const char *opt, uint64_t fallback)
 	uint64_t bytes = fallback;
 
 	if (value && size_parse(value, &bytes) < 0)
-		assert(!"sizes are checked when they are parsed");
+		assert(false); /* sizes are checked when they are parsed */
 	return bytes;
 }
 

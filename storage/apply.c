@@ -82,7 +82,9 @@ int sv_fault(struct sv_store *s, const struct sv_need *need)
 			     ? s->segs.v[place / s->anchor.segment_bytes].usage.generation
 			     : 0;
 	pthread_mutex_unlock(&s->lock);
-	r = generation ? sv_read_raw(s, scratch, place, len, false, &data) : -EIO;
+	r = generation && len >= SV_PAGE_UNIT_BYTES
+		    ? sv_read_raw(s, scratch, place, len, false, &data)
+		    : -EIO;
 	if (r == 0)
 		r = page_decode(s, need, generation, data, entries);
 	pthread_mutex_lock(&s->lock);
@@ -95,11 +97,22 @@ int sv_fault(struct sv_store *s, const struct sv_need *need)
 	return r;
 }
 
+/* A unit lies within one segment of the log. */
+static bool inside_log(const struct sv_store *s, uint64_t place, uint32_t stored_bytes)
+{
+	uint64_t segment = place / s->anchor.segment_bytes;
+
+	return segment >= 2 && segment < s->segs.count &&
+	       place % s->anchor.segment_bytes + stored_bytes <= s->anchor.segment_bytes;
+}
+
 static int apply_data(struct sv_store *s, const struct sv_record *rec, uint64_t place, uint64_t seq,
 		      struct sv_need *need)
 {
 	uint64_t single = rec->blocks == 1 ? SV_ENTRY_SINGLE : 0;
 
+	if (!inside_log(s, place, rec->stored_bytes))
+		return -EBADMSG;
 	for (unsigned i = 0; i < rec->blocks; i++) {
 		uint64_t entry = sv_entry_make(place, i, rec->stored_bytes) | single;
 		int r;
@@ -117,6 +130,8 @@ static int apply_data(struct sv_store *s, const struct sv_record *rec, uint64_t 
 static int apply_move(struct sv_store *s, const struct sv_record *rec, uint64_t seq,
 		      struct sv_need *need)
 {
+	if (!inside_log(s, rec->new_place, rec->stored_bytes))
+		return -EBADMSG;
 	for (unsigned i = 0; i < rec->blocks; i++) {
 		uint64_t from = sv_entry_make(rec->old_place, rec->old_index + i, 16);
 		uint64_t to = sv_entry_make(rec->new_place, rec->new_index + i, rec->stored_bytes);

@@ -180,6 +180,18 @@ static int renew_page(struct sv_store *s, const struct sv_record *rec, uint64_t 
 	return r;
 }
 
+/* Room for records in a part apart, and for units behind them. */
+static uint32_t apart_record_bytes(const struct sv_store *s)
+{
+	return (uint32_t)sv_min64(RECORDS_MAX_BYTES, s->anchor.segment_bytes / 8);
+}
+
+static uint32_t apart_unit_bytes(const struct sv_store *s)
+{
+	return s->stage_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES - SV_GRAIN_BYTES -
+	       apart_record_bytes(s) - SV_HEAD_FIXED_BYTES;
+}
+
 static int keep_unit(struct sv_store *s, struct pass *p, const struct sv_head *head,
 		     const struct sv_record *rec, uint64_t place, const uint8_t *bytes)
 {
@@ -193,7 +205,8 @@ static int keep_unit(struct sv_store *s, struct pass *p, const struct sv_head *h
 			     .at = (uint32_t)p->gathered};
 	int r = live_mask(s, rec, place, &k.mask);
 
-	if (r < 0 || !k.mask || p->gathered + k.stored > p->gather_bytes)
+	if (r < 0 || !k.mask || p->gathered + k.stored > p->gather_bytes ||
+	    k.stored > apart_unit_bytes(s))
 		return r;
 	if (sv_unit_verify(&bind, bytes, k.stored, &k.unit) < 0 || k.unit.blocks != rec->blocks)
 		return 0; /* M1: stays where it is, and reads of it say EIO */
@@ -283,7 +296,7 @@ static int by_lba(const void *a, const void *b)
 /* Room for a unit in the segment apart: a part that fits it, rolling as needed. */
 static int apart_space(struct sv_store *s, struct pass *p, struct sv_part *part, uint32_t stored)
 {
-	uint32_t records = (uint32_t)sv_min64(RECORDS_MAX_BYTES, s->anchor.segment_bytes / 8);
+	uint32_t records = apart_record_bytes(s);
 	int r = 0;
 
 	if (part->buf && sv_part_fits(part, SV_REC_DATA_BYTES, stored))

@@ -17,6 +17,12 @@
 #define SV_ANCHOR_SEARCH_END (64u << 20)
 #define SV_ANCHOR_CHECKED_BYTES 512u /* one sector, so that it cannot be torn */
 #define SV_HEAD_FIXED_BYTES 384u     /* of a batch header, before the records */
+#define SV_HEAD_MAX_BYTES 65536u     /* records and hash included */
+#define SV_PAGE_MIN_BYTES 4096u	     /* flash page, as the anchor has it */
+#define SV_PAGE_MAX_BYTES (1u << 20)
+#define SV_SEGMENT_MIN_BYTES 65536u
+#define SV_SEGMENT_MAX_BYTES (1u << 30)
+#define SV_WINDOW_MAX_BYTES (UINT64_C(1) << 44) /* of lie_window_bytes, checkpoint_bytes */
 #define SV_HASH_BYTES 16u
 #define SV_GRAIN_BYTES 16u /* units start and end on it */
 #define SV_UNIT_HEAD_BYTES 16u

@@ -176,6 +176,8 @@ int sv_part_begin(struct sv_store *s, struct sv_part *part, uint32_t record_byte
 	uint64_t least = SV_HEAD_FIXED_BYTES + SV_HASH_BYTES + SV_GRAIN_BYTES + record_bytes;
 	int r = 0;
 
+	if (s->segs.wrong)
+		return -EUCLEAN; /* G3 */
 	leave_gap(s);
 	room = s->anchor.segment_bytes - s->log.offset;
 	want_bytes = sv_align_up(want_bytes + least, s->anchor.page_bytes);

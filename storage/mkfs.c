@@ -41,9 +41,11 @@ static int choose(const struct sv_format_params *p, const struct sv_geometry *ge
 			? p->checkpoint_bytes
 			: sv_max64(sv_min64(DEFAULT_CHECKPOINT_BYTES, small), a->segment_bytes);
 	if (p->size_bytes % 512 || p->size_bytes < SV_MIN_DISK_BYTES ||
-	    p->size_bytes > SV_MAX_DISK_BYTES || a->page_bytes < 4096 ||
-	    a->page_bytes & (a->page_bytes - 1) || a->segment_bytes < 65536 ||
-	    a->segment_bytes % a->page_bytes || a->segment_bytes > 1u << 30)
+	    p->size_bytes > SV_MAX_DISK_BYTES || a->page_bytes < SV_PAGE_MIN_BYTES ||
+	    a->page_bytes > SV_PAGE_MAX_BYTES || a->page_bytes & (a->page_bytes - 1) ||
+	    a->segment_bytes < SV_SEGMENT_MIN_BYTES || a->segment_bytes % a->page_bytes ||
+	    a->segment_bytes > SV_SEGMENT_MAX_BYTES || a->lie_window_bytes > SV_WINDOW_MAX_BYTES ||
+	    a->checkpoint_bytes > SV_WINDOW_MAX_BYTES)
 		return -EINVAL;
 	memcpy(a->store_id, p->id, SV_STORE_ID_BYTES);
 	if (is_zero_id(a->store_id) && getrandom(a->store_id, SV_STORE_ID_BYTES, 0) < 0)

@@ -85,6 +85,18 @@ void sv_scratch_put(struct sv_store *s, struct sv_scratch *x)
 	pthread_mutex_unlock(&s->scratch_lock);
 }
 
+/* The generation under which a unit is to verify; -EIO where no unit can lie. With lock held. */
+static int generation_of(const struct sv_store *s, uint64_t entry, uint64_t *ret_generation)
+{
+	uint64_t segment = sv_entry_place(entry) / s->anchor.segment_bytes;
+	uint64_t inside = sv_entry_place(entry) % s->anchor.segment_bytes;
+
+	if (segment >= s->segs.count || inside + sv_entry_stored(entry) > s->anchor.segment_bytes)
+		return -EIO;
+	*ret_generation = s->segs.v[segment].usage.generation;
+	return 0;
+}
+
 /* Block by block: from a batch in memory, a hole, or where on the device. 0, -EAGAIN. */
 static int plan_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned blocks,
 		       struct plan *plan, struct sv_need *need)
@@ -110,12 +122,9 @@ static int plan_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned 
 		else if (!entry)
 			memset(out, 0, SV_BLOCK_BYTES);
 		plan->entry[i] = entry;
-		if (entry && sv_entry_place(entry) / s->anchor.segment_bytes >= s->segs.count)
-			return -EIO;
-		if (entry)
-			plan->generation[i] =
-				s->segs.v[sv_entry_place(entry) / s->anchor.segment_bytes]
-					.usage.generation;
+		r = entry ? generation_of(s, entry, &plan->generation[i]) : 0;
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

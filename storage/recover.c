@@ -30,9 +30,12 @@ static bool params_sane(const struct sv_store *s, const struct sv_anchor *a)
 {
 	uint32_t page = a->page_bytes;
 
-	return page >= 4096 && (page & (page - 1)) == 0 && a->segment_bytes >= 65536 &&
-	       a->segment_bytes <= 1u << 30 && a->segment_bytes % page == 0 &&
-	       a->checkpoint_bytes && s->geo.size_bytes / a->segment_bytes >= 4;
+	return page >= SV_PAGE_MIN_BYTES && page <= SV_PAGE_MAX_BYTES && (page & (page - 1)) == 0 &&
+	       a->segment_bytes >= SV_SEGMENT_MIN_BYTES &&
+	       a->segment_bytes <= SV_SEGMENT_MAX_BYTES && a->segment_bytes % page == 0 &&
+	       a->checkpoint_bytes && a->checkpoint_bytes <= SV_WINDOW_MAX_BYTES &&
+	       a->lie_window_bytes <= SV_WINDOW_MAX_BYTES &&
+	       s->geo.size_bytes / a->segment_bytes >= 4;
 }
 
 /* The second anchor when the first, which says where it is, cannot be read. */
@@ -142,8 +145,9 @@ static void place_usage_page(struct sv_segs *segs, unsigned level, uint64_t inde
 
 		if (segment < 2 || segment >= segs->limit)
 			continue;
-		if (u.live_bytes > segs->segment_bytes)
-			u.live_bytes = segs->segment_bytes; /* the check will say so */
+		/* The check will say so. */
+		u.live_bytes = (uint32_t)sv_min64(u.live_bytes, segs->segment_bytes);
+		u.used_bytes = (uint32_t)sv_min64(u.used_bytes, segs->segment_bytes);
 		segs->live_bytes += u.live_bytes;
 		segs->v[segment].usage = u;
 	}
@@ -223,6 +227,15 @@ static int replay(struct sv_store *s, struct sv_walk *w, size_t start)
 	return r;
 }
 
+static bool root_sane(const struct sv_store *s, const struct sv_root *root)
+{
+	uint64_t top = sv_entry_place(root->map_top) / s->anchor.segment_bytes;
+
+	return root->size_bytes && root->size_bytes % 512 == 0 &&
+	       root->size_bytes <= SV_MAX_DISK_BYTES &&
+	       (!root->map_top || (top >= 2 && top < s->geo.size_bytes / s->anchor.segment_bytes));
+}
+
 static int load_state(struct sv_store *s, struct sv_walk *w, size_t start)
 {
 	uint64_t count = s->geo.size_bytes / s->anchor.segment_bytes;
@@ -232,7 +245,7 @@ static int load_state(struct sv_store *s, struct sv_walk *w, size_t start)
 
 	if (r < 0)
 		return r;
-	if (root.size_bytes % 512 || !root.size_bytes || root.size_bytes > SV_MAX_DISK_BYTES)
+	if (!root_sane(s, &root))
 		return -EBADMSG;
 	s->size_bytes = root.size_bytes;
 	s->blocks = (root.size_bytes + SV_BLOCK_BYTES - 1) / SV_BLOCK_BYTES;
@@ -256,11 +269,14 @@ static int load_state(struct sv_store *s, struct sv_walk *w, size_t start)
 	return r;
 }
 
-/* A segment that the tail names is one that nothing lives in (L2). */
 static bool can_follow(const struct sv_store *s, uint32_t segment)
 {
-	return segment >= 2 && segment < s->segs.count && segment != s->log.segment &&
-	       s->segs.v[segment].usage.live_bytes == 0 && s->segs.v[segment].self_live == 0;
+	return segment >= 2 && segment < s->segs.count && segment != s->log.segment;
+}
+
+static bool holds_something(const struct sv_store *s, uint32_t segment)
+{
+	return s->segs.v[segment].usage.live_bytes || s->segs.v[segment].self_live;
 }
 
 /* The log's end as the last accepted batch left it. */
@@ -286,6 +302,8 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 	if (!can_follow(s, s->log.next) || !can_follow(s, s->log.after) ||
 	    s->log.next == s->log.after)
 		return -EBADMSG;
+	/* L2: they were free when they were named. */
+	s->segs.wrong |= holds_something(s, s->log.next) || holds_something(s, s->log.after);
 	sv_segs_set_role(&s->segs, s->log.segment, SV_SEG_HEAD);
 	sv_segs_set_role(&s->segs, s->log.next, SV_SEG_NEXT);
 	sv_segs_set_role(&s->segs, s->log.after, SV_SEG_NEXT);
@@ -379,6 +397,11 @@ int sv_recover(struct sv_store *s)
 		r = recover_from(s, &pair[1], &pair[1]);
 	if (r == -EBADMSG)
 		sv_why("no root can be verified");
+	if (r == 0 && s->segs.wrong && !s->opts.read_only) {
+		sv_why("its map and its segment table contradict each other; it can be opened for "
+		       "reading");
+		r = -EUCLEAN;
+	}
 	if (r == 0 && s->anchor.features.ro_compat && !s->opts.read_only) {
 		sv_why("it uses a feature this version can only read");
 		r = -EPROTONOSUPPORT;

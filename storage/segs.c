@@ -5,6 +5,10 @@
  *
  *   virgin --alloc--> head/apart --role idle--> used --last live byte goes--> pending
  *      free <--the gate passes last_seq-- pending
+ *
+ * G3  The table is on the stick, and so is the map that takes bytes off its counts: a store with
+ *     right checks can have two that contradict each other. Counts then stay within their bounds
+ *     and `wrong` is set, for good: nothing is written any more (log.c), so nothing is reused.
  */
 #include "segs.h"
 
@@ -112,12 +116,15 @@ void sv_segs_recount(struct sv_segs *segs)
 static void change(struct sv_segs *segs, uint64_t place, int64_t delta, uint64_t seq, bool self)
 {
 	uint64_t i = place / segs->segment_bytes;
-	struct sv_seg *s = &segs->v[i];
+	struct sv_seg *s = &segs->v[i < segs->count ? i : 0];
 	uint32_t *live = self ? &s->self_live : &s->usage.live_bytes;
-	bool was_empty = is_empty(s);
 
-	assert(i < segs->count && (delta >= 0 || *live >= (uint64_t)-delta)); /* G1 */
-	if (was_empty)
+	if (i >= segs->count || (int64_t)*live + delta < 0 ||
+	    (int64_t)*live + delta > segs->segment_bytes) {
+		segs->wrong = true; /* G3 */
+		return;
+	}
+	if (is_empty(s))
 		segs->pending -= !is_free(segs, s), segs->free -= is_free(segs, s);
 	*live = (uint32_t)(*live + delta);
 	segs->live_bytes = (uint64_t)((int64_t)segs->live_bytes + delta);

@@ -87,6 +87,9 @@ static int check_leaf(struct check *c, uint64_t index, const uint64_t *entries)
 
 		if (!entries[i])
 			continue;
+		if (first + i >= c->s->blocks)
+			tell(c, "the map has a block behind the end of the disk", 0, 0,
+			     sv_entry_place(entries[i]));
 		c->mapped++;
 		for (unsigned k = 0; k < i; k++)
 			counted |= sv_entry_same_unit(entries[k], entries[i]);
@@ -124,8 +127,13 @@ static int check_page(struct check *c, unsigned level, uint64_t index)
 	struct sv_page page;
 	int r = copy_page(c, level, index, &page);
 
+	/* The size of what lies under it. */
 	for (unsigned l = 0; l < level; l++)
 		span *= SV_PAGE_ENTRIES;
+	if (index * span >= c->s->size_bytes) {
+		tell(c, "the map has a page behind the end of the disk", 0, 0, UINT64_MAX);
+		return 0;
+	}
 	if (r == -EIO) {
 		tell(c, "a page of the map does not verify", index * span,
 		     sv_min64(span, c->s->size_bytes - index * span), UINT64_MAX);

@@ -48,7 +48,8 @@ int sv_walk_head(struct sv_store *s, struct sv_walk *w, uint32_t segment, uint32
 	uint8_t *data;
 	int r;
 
-	if (segment < 2 || offset >= s->anchor.segment_bytes)
+	if (segment < 2 || segment >= s->geo.size_bytes / s->anchor.segment_bytes ||
+	    offset >= s->anchor.segment_bytes || offset % s->anchor.page_bytes)
 		return -EBADMSG;
 	r = sv_walk_read(s, w, sv_place(s, segment, offset), len, &data);
 	if (r == 0)
@@ -74,7 +75,7 @@ int sv_walk_head(struct sv_store *s, struct sv_walk *w, uint32_t segment, uint32
 
 static int keep(struct sv_walk *w, const struct sv_head *h)
 {
-	struct sv_walked *v = &w->v[w->count];
+	struct sv_walked *v;
 
 	if (w->count == w->capacity) {
 		size_t more = w->capacity ? w->capacity * 2 : 256;
@@ -84,8 +85,8 @@ static int keep(struct sv_walk *w, const struct sv_head *h)
 			return -ENOMEM;
 		w->v = v;
 		w->capacity = more;
-		v = &w->v[w->count];
 	}
+	v = &w->v[w->count];
 	*v = (struct sv_walked){.seq = h->seq,
 				.flushed_seq = h->flushed_seq,
 				.epoch = h->epoch,

@@ -12,6 +12,11 @@
 #include "digest.h"
 #include "unit.h"
 
+/* Where an anchor names headers by hash: FORMAT.md. */
+#define ANCHOR_ROOT_HASH_AT 128u
+#define ANCHOR_OPENING_HASH_AT 176u
+#define ANCHOR_BEFORE_OPENING_AT 192u
+
 #define FILE_BYTES_MAX (16u << 20)
 #define ZSTD_LEVEL 19
 
@@ -293,79 +298,157 @@ void image_put_anchor(struct store_image *image, unsigned which, const struct sv
 
 /* ---- making right ---- */
 
-/* Hashes that changed, old and new, so that what named the old one can name the new. */
+/* Hashes (of headers) and checks (of units) that changed: what named the old one is to name the
+ * new. */
 struct rename {
 	uint8_t old[SV_HASH_BYTES], new[SV_HASH_BYTES];
 };
+struct recheck {
+	uint64_t old, new;
+};
+struct right {
+	struct store_image *image;
+	struct rename *renames;
+	struct recheck *rechecks;
+	unsigned renamed, rechecked, recheck_room;
+};
 
-static void apply_renames(const struct rename *renames, unsigned count, uint8_t *hash)
+static void apply_renames(const struct right *r, uint8_t *hash)
 {
-	for (unsigned i = count; i-- > 0;)
-		if (memcmp(hash, renames[i].old, SV_HASH_BYTES) == 0) {
-			memcpy(hash, renames[i].new, SV_HASH_BYTES);
+	for (unsigned i = r->renamed; i-- > 0;)
+		if (memcmp(hash, r->renames[i].old, SV_HASH_BYTES) == 0) {
+			memcpy(hash, r->renames[i].new, SV_HASH_BYTES);
 			return;
 		}
 }
 
-/* Seals the units of a batch anew where its records still lead to them. */
-static void seal_units(struct store_image *image, uint64_t place, struct sv_head *h)
+static void note_check(struct right *r, uint64_t old, uint64_t new)
+{
+	if (old == new)
+		return;
+	if (r->rechecked == r->recheck_room) {
+		r->recheck_room = r->recheck_room ? 2 * r->recheck_room : 64;
+		r->rechecks = must(realloc(r->rechecks, r->recheck_room * sizeof(*r->rechecks)));
+	}
+	r->rechecks[r->rechecked++] = (struct recheck){old, new};
+}
+
+/* Seals a unit anew where its head still fits the record that leads to it. */
+static void seal_unit(struct right *r, const struct sv_head *h, const struct edit_unit *u)
+{
+	uint8_t *bytes = r->image->bytes + u->place;
+	struct sv_binding bind = {.store_id = h->store_id,
+				  .generation = h->generation,
+				  .place = u->place,
+				  .subject = u->rec.lba};
+	struct sv_cur c = sv_cur_over(bytes, SV_UNIT_HEAD_BYTES);
+	struct sv_unit unit = {0};
+	uint64_t old = sv_get64(&c);
+
+	if (u->rec.type == SV_REC_PAGE)
+		bind.subject = sv_page_subject(u->rec.tree, u->rec.level, u->rec.lba);
+	unit.payload_bytes = sv_get32(&c);
+	unit.blocks = sv_get8(&c);
+	unit.codec = sv_get8(&c);
+	unit.kind = sv_get16(&c);
+	if (unit.payload_bytes > u->rec.stored_bytes - SV_UNIT_HEAD_BYTES ||
+	    sv_unit_stored(unit.payload_bytes) != u->rec.stored_bytes)
+		return;
+	sv_unit_seal(&bind, &unit, bytes);
+	note_check(r, old, unit.check);
+}
+
+static void seal_units(struct right *r, uint64_t place, struct sv_head *h)
 {
 	struct edit_batch batch = {*h, place};
+	uint64_t end = sv_min64(place + h->payload_offset + h->payload_bytes, r->image->len_bytes);
 	struct edit_unit u;
-	uint64_t end = sv_min64(place + h->payload_offset + h->payload_bytes, image->len_bytes);
 
 	h->payload_digest = 0;
-	for (unsigned i = 0; image_record(image, &batch, i, &u); i++) {
-		uint8_t *bytes = image->bytes + u.place;
-		struct sv_binding bind = {
-			.store_id = h->store_id, .generation = h->generation, .place = u.place};
-		struct sv_cur c = sv_cur_over(bytes + 8, 8);
-		struct sv_unit unit = {.check = 0};
-
+	for (unsigned i = 0; image_record(r->image, &batch, i, &u); i++) {
 		if (u.rec.type != SV_REC_DATA && u.rec.type != SV_REC_PAGE)
 			continue;
 		if (u.place + u.rec.stored_bytes > end)
 			return;
-		bind.subject = u.rec.type == SV_REC_DATA
-				       ? u.rec.lba
-				       : sv_page_subject(u.rec.tree, u.rec.level, u.rec.lba);
-		unit.payload_bytes = sv_get32(&c);
-		unit.blocks = sv_get8(&c);
-		unit.codec = sv_get8(&c);
-		unit.kind = sv_get16(&c);
-		if (unit.payload_bytes <= u.rec.stored_bytes - SV_UNIT_HEAD_BYTES &&
-		    sv_unit_stored(unit.payload_bytes) == u.rec.stored_bytes)
-			sv_unit_seal(&bind, &unit, bytes);
-		h->payload_digest = sv_hash64(bytes, 8, h->payload_digest);
+		seal_unit(r, h, &u);
+		h->payload_digest = sv_hash64(r->image->bytes + u.place, 8, h->payload_digest);
 	}
 }
 
-void image_make_right(struct store_image *image, const uint64_t *places, unsigned count, bool units)
+/* Moves name their target's check: those of units that were sealed anew. */
+static void recheck_moves(const struct right *r, uint8_t *bytes, const struct sv_head *h)
 {
-	struct rename *renames = must(calloc(count + 1, sizeof(*renames)));
-	unsigned renamed = 0;
+	struct sv_cur c = sv_cur_over(bytes + SV_HEAD_FIXED_BYTES,
+				      h->head_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
 
-	for (unsigned i = 0; i < count; i++) {
-		uint8_t *bytes = image->bytes + places[i];
-		struct sv_head h;
+	for (uint32_t i = 0; i < h->records; i++) {
+		struct sv_cur before = c;
+		struct sv_record rec;
 
-		if (sv_head_peek(bytes, image->len_bytes - places[i], &h) < 0 ||
-		    h.head_bytes > image->len_bytes - places[i])
-			continue;
-		memcpy(renames[renamed].old, bytes + h.head_bytes - SV_HASH_BYTES, SV_HASH_BYTES);
-		apply_renames(renames, renamed, h.prev_hash);
-		if (units)
-			seal_units(image, places[i], &h);
-		sv_head_encode(&h, bytes);
-		memcpy(renames[renamed++].new, h.hash, SV_HASH_BYTES);
+		if (sv_record_get(&c, &rec) < 0)
+			return;
+		for (unsigned k = 0; rec.type == SV_REC_MOVE && k < r->rechecked; k++)
+			if (rec.check == r->rechecks[k].old) {
+				rec.check = r->rechecks[k].new;
+				sv_record_put(&before, &rec);
+				break;
+			}
 	}
+}
+
+static void make_batch_right(struct right *r, const struct edit_batch *batch, bool units)
+{
+	uint8_t *bytes = r->image->bytes + batch->place;
+	uint64_t room = r->image->len_bytes - batch->place;
+	struct sv_head h;
+
+	if (batch->place >= r->image->len_bytes || sv_head_peek(bytes, room, &h) < 0 ||
+	    h.head_bytes > room)
+		return;
+	apply_renames(r, h.prev_hash);
+	if (units)
+		seal_units(r, batch->place, &h);
+	recheck_moves(r, bytes, &h);
+	sv_head_encode(&h, bytes);
+	memcpy(r->renames[r->renamed].old, batch->head.hash, SV_HASH_BYTES);
+	memcpy(r->renames[r->renamed++].new, h.hash, SV_HASH_BYTES);
+}
+
+/* Survivors come before the moves that name them, and the chain in its order. */
+static int by_age(const void *a, const void *b)
+{
+	const struct edit_batch *x = a, *y = b;
+	bool x_apart = x->head.flags & SV_BATCH_APART, y_apart = y->head.flags & SV_BATCH_APART;
+
+	if (x_apart != y_apart)
+		return x_apart ? -1 : 1;
+	if (x->head.seq != y->head.seq)
+		return x->head.seq < y->head.seq ? -1 : 1;
+	return x->place < y->place ? -1 : x->place > y->place;
+}
+
+void image_make_right(struct store_image *image, const struct edit_batch *batches, unsigned count,
+		      bool units)
+{
+	struct edit_batch *sorted = must(malloc((count + 1) * sizeof(*sorted)));
+	struct right r = {.image = image};
+
+	r.renames = must(calloc(count + 1, sizeof(*r.renames)));
+	memcpy(sorted, batches, count * sizeof(*sorted));
+	qsort(sorted, count, sizeof(*sorted), by_age);
+	for (unsigned i = 0; i < count; i++)
+		make_batch_right(&r, &sorted[i], units);
 	for (unsigned which = 0; which < 2; which++) {
 		uint8_t *bytes = image->bytes + anchor_place(image, which);
 
-		apply_renames(renames, renamed, bytes + 128); /* root */
-		apply_renames(renames, renamed, bytes + 176); /* opening */
-		apply_renames(renames, renamed, bytes + 192); /* before_opening */
+		if (anchor_place(image, which) + SV_ANCHOR_BYTES > image->len_bytes)
+			break;
+		apply_renames(&r, bytes + ANCHOR_ROOT_HASH_AT);
+		apply_renames(&r, bytes + ANCHOR_OPENING_HASH_AT);
+		apply_renames(&r, bytes + ANCHOR_BEFORE_OPENING_AT);
 		hash_behind(bytes, SV_ANCHOR_CHECKED_BYTES - SV_HASH_BYTES);
 	}
-	free(renames);
+	free(sorted);
+	free(r.renames);
+	free(r.rechecks);
 }

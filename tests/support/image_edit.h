@@ -63,13 +63,14 @@ void image_put_anchor(struct store_image *image, unsigned which, const struct sv
 		      uint32_t version);
 
 /*
- * Making right: computes the hashes of the `count` headers at these places anew, in this order,
- * binds each to the one before that it named as its predecessor, and rewrites the links of both
- * anchors to them. With `units` also the checks of their units and the digest of their payload,
- * as far as their records make sense. So bytes that were changed on purpose, and only their
- * content, are what a reader has to stand.
+ * Making right: computes the hashes of these headers anew and puts them where the old ones stood
+ * (prev_hash of the others, the links of both anchors); with `units` also the checks of their
+ * units, the digests of their payloads, and the checks that MOVE records name. So bytes that were
+ * changed on purpose, and only their content, are what a reader has to stand.
+ *
+ * `batches` as image_batches found them before the bytes were changed, in any order.
  */
-void image_make_right(struct store_image *image, const uint64_t *places, unsigned count,
+void image_make_right(struct store_image *image, const struct edit_batch *batches, unsigned count,
 		      bool units);
 
 #endif
