@@ -183,8 +183,8 @@ int sv_head_peek(const uint8_t *buf, size_t len, struct sv_head *ret_head)
 	ledger_get(&c, &h.ledger);
 	h.prev_epoch = sv_get64(&c);
 	if (c.bad || h.head_bytes < SV_HEAD_FIXED_BYTES + SV_HASH_BYTES ||
-	    h.head_bytes > SV_HEAD_MAX_BYTES ||
-	    h.head_bytes > h.payload_offset || h.payload_offset > h.total_bytes ||
+	    h.head_bytes > SV_HEAD_MAX_BYTES || h.head_bytes > h.payload_offset ||
+	    h.payload_offset > h.total_bytes ||
 	    h.payload_bytes > h.total_bytes - h.payload_offset ||
 	    h.payload_offset % SV_GRAIN_BYTES || h.payload_bytes % SV_GRAIN_BYTES)
 		return -EBADMSG;

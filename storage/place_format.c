@@ -162,7 +162,8 @@ static bool pieces_sane(const struct place_header *header)
 
 		if (piece->file_bytes < end_bytes || piece->file_bytes % 4096 != 0 ||
 		    piece->len_bytes == 0 || piece->len_bytes % header->segment_bytes != 0 ||
-		    piece->file_bytes > INT64_MAX || piece->len_bytes > INT64_MAX - piece->file_bytes)
+		    piece->file_bytes > INT64_MAX ||
+		    piece->len_bytes > INT64_MAX - piece->file_bytes)
 			return false;
 		end_bytes = piece->file_bytes + piece->len_bytes;
 	}

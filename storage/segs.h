@@ -35,7 +35,7 @@ struct sv_segs {
 	uint64_t pending;  /* hold nothing live but lie at or above the gate */
 	uint64_t gate_seq; /* reuse only what ended before (DESIGN: the gate) */
 	uint64_t live_bytes;
-	bool wrong; /* G3 */
+	bool wrong;	 /* G3 */
 	uint64_t cursor; /* allocation goes round */
 	uint32_t segment_bytes;
 	unsigned levels; /* of the table's tree, for `count` */
