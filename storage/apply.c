@@ -6,6 +6,7 @@
  * A page of the map that is missing is read without the lock and the record is tried again: every
  * step here is a no-op when it is repeated.
  */
+#include <assert.h>
 #include <errno.h>
 
 #include "store_impl.h"
@@ -187,6 +188,33 @@ static int apply_one(struct sv_store *s, const struct sv_record *rec, uint64_t p
 	default:
 		return 0;
 	}
+}
+
+int sv_apply_rest(struct sv_store *s)
+{
+	struct sv_head head;
+	int r;
+
+	if (!s->unapplied_bytes)
+		return 0;
+	r = sv_head_decode(s->unapplied, s->unapplied_bytes, &head);
+	assert(r == 0); /* it was encoded when it was appended */
+	r = sv_apply_part(s, &head, s->unapplied);
+	if (r == 0)
+		s->unapplied_bytes = 0;
+	return r;
+}
+
+int sv_append_and_apply(struct sv_store *s, struct sv_part *part, uint32_t flags)
+{
+	int r = sv_part_append(s, part, flags);
+
+	if (r < 0)
+		return r;
+	assert(!s->unapplied_bytes && part->payload_offset <= s->unapplied_room);
+	memcpy(s->unapplied, part->buf, part->payload_offset);
+	s->unapplied_bytes = part->payload_offset;
+	return sv_apply_rest(s);
 }
 
 int sv_apply_part(struct sv_store *s, const struct sv_head *head, const uint8_t *buf)

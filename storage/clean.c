@@ -250,7 +250,7 @@ static int read_victim(struct sv_store *s, struct pass *p, uint32_t segment, uin
 	used = (uint32_t)sv_min64(sv_align_up(used, s->geo.sector_bytes), s->anchor.segment_bytes);
 	for (uint32_t off = 0; off < used; off += chunk) {
 		uint32_t len = (uint32_t)sv_min64(chunk, used - off);
-		int r = sv_dev_read(s->dev, p->victim + off, len, sv_place(s, segment, off));
+		int r = sv_io_read(s, p->victim + off, len, sv_place(s, segment, off));
 
 		if (r < 0)
 			return r;
@@ -462,7 +462,6 @@ static int publish_part(struct sv_store *s, struct pass *p, uint32_t *next)
 	uint64_t left = (uint64_t)(p->move_count - *next) * SV_REC_MOVE_BYTES +
 			p->apart_count * SV_REC_SEGMENT_BYTES;
 	struct sv_part part;
-	struct sv_head head;
 	int r = sv_part_begin(s, &part, (uint32_t)sv_min64(most, left), 0);
 
 	if (r < 0)
@@ -475,10 +474,7 @@ static int publish_part(struct sv_store *s, struct pass *p, uint32_t *next)
 	}
 	for (; *next < p->move_count && sv_part_fits(&part, SV_REC_MOVE_BYTES, 0); ++*next)
 		sv_part_record(&part, &p->moves[*next]);
-	r = sv_part_append(s, &part, 0);
-	if (r == 0)
-		r = sv_head_decode(part.buf, part.payload_offset, &head);
-	return r < 0 ? r : sv_apply_part(s, &head, part.buf);
+	return sv_append_and_apply(s, &part, 0);
 }
 
 static int publish(struct sv_store *s, struct pass *p)

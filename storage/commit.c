@@ -207,25 +207,26 @@ static bool add_ranges(struct sv_store *s, struct sv_part *part)
 static int one_part(struct sv_store *s, bool *ret_last)
 {
 	uint32_t ranges_before = s->ranges_done, done_before = s->order_done;
-	uint64_t blocks = s->order_count - s->order_done;
+	uint64_t seq = s->log.seq;
 	struct sv_part part;
-	struct sv_head head;
-	bool last;
-	int r = sv_part_begin(s, &part, record_bytes_left(s), blocks * SV_RAW_UNIT_BYTES);
+	int r = sv_apply_rest(s);
 
-	if (r < 0)
-		return r;
-	last = add_ranges(s, &part) && add_items(s, &part);
-	r = sv_part_append(s, &part, last ? 0 : SV_BATCH_MORE);
-	if (r < 0) {
-		s->ranges_done = ranges_before;
-		s->order_done = done_before;
-		return r;
+	if (r == 0 && !s->group_ended) {
+		uint64_t blocks = s->order_count - s->order_done;
+
+		r = sv_part_begin(s, &part, record_bytes_left(s), blocks * SV_RAW_UNIT_BYTES);
+		if (r < 0)
+			return r;
+		s->group_ended = add_ranges(s, &part) && add_items(s, &part);
+		r = sv_append_and_apply(s, &part, s->group_ended ? 0 : SV_BATCH_MORE);
+		if (r < 0 && s->log.seq == seq) { /* it was not even appended */
+			s->group_ended = false;
+			s->ranges_done = ranges_before;
+			s->order_done = done_before;
+		}
 	}
-	r = sv_head_decode(part.buf, part.payload_offset, &head);
-	assert(r == 0); /* it was encoded a moment ago */
-	*ret_last = last;
-	return sv_apply_part(s, &head, part.buf);
+	*ret_last = s->group_ended;
+	return r;
 }
 
 /* Everything that is acknowledged into the chain. With commit held. */
@@ -243,6 +244,7 @@ static int commit_group(struct sv_store *s)
 		}
 		s->open = !s->open;
 		s->sealing = true;
+		s->group_ended = false;
 		s->batch[!s->open].stamp = s->stamp;
 		pthread_mutex_unlock(&s->lock);
 		prepare(s);
@@ -303,6 +305,8 @@ int sv_seal(struct sv_store *s, uint64_t stamp, bool flush)
 		pthread_mutex_lock(&s->lock);
 		done = (flush ? s->flushed_stamp : s->sealed_stamp) >= stamp;
 		pthread_mutex_unlock(&s->lock);
+		if (sv_is_detached(s))
+			return -ENODEV; /* nothing is confirmed that cannot be looked at */
 		if (done)
 			return 0;
 		r = sv_make_room(s);

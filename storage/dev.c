@@ -77,6 +77,13 @@ int sv_dev_geometry(struct sv_dev *dev, struct sv_geometry *ret_geometry)
 	return r;
 }
 
+int sv_dev_alive(struct sv_dev *dev)
+{
+	int r = dev->ops->alive != NULL ? dev->ops->alive(dev) : 0;
+	assert(r <= 0);
+	return r;
+}
+
 void sv_dev_close(struct sv_dev *dev)
 {
 	if (dev != NULL)

@@ -3,8 +3,9 @@
 
 /*
  * A mount is a libfuse session (what the kernel is told at mount time), a pool of threads
- * (fuse_pool.c) and the operations (fuse_ops.c, fuse_file.c). The kernel opens nothing before the
- * first request, FUSE_INIT, is answered: clients that come between mount and run wait.
+ * (fuse_pool.c), requests put aside (fuse_hold.c) and the operations (fuse_ops.c, fuse_file.c). The
+ * kernel opens nothing before the first request, FUSE_INIT, is answered: clients that come between
+ * mount and run wait.
  */
 #include "fuse_priv.h"
 
@@ -112,9 +113,10 @@ static int make_fuse(const struct sv_fuse_disk_ops *ops, void *disk,
 	fuse->read_only = opts->read_only;
 	fuse->mounted_s = time(NULL);
 	atomic_init(&fuse->changed_s, fuse->mounted_s);
+	sv_fuse_holder_init(&fuse->holder, opts->hold);
 	err = sv_fuse_pool_init(&fuse->pool, opts->threads);
 	if (!err)
-		err = sv_ranges_init(&fuse->io.ranges, fuse->pool.max_workers);
+		err = sv_ranges_init(&fuse->io.ranges, fuse->pool.max_workers + 1);
 	if (!err)
 		err = make_session(fuse, opts);
 	if (err)
@@ -171,8 +173,11 @@ int sv_fuse_mount_disk(const struct sv_fuse_disk_ops *ops, void *disk, const cha
 
 int sv_fuse_run(struct sv_fuse *fuse)
 {
-	int err = sv_fuse_pool_run(fuse);
+	int err = sv_fuse_holder_start(fuse);
 
+	if (!err)
+		err = sv_fuse_pool_run(fuse);
+	sv_fuse_holder_stop(fuse);
 	fuse_session_unmount(fuse->session);
 	return err;
 }
@@ -192,5 +197,6 @@ void sv_fuse_destroy(struct sv_fuse *fuse)
 	}
 	sv_ranges_fini(&fuse->io.ranges);
 	sv_fuse_pool_fini(&fuse->pool);
+	sv_fuse_holder_fini(&fuse->holder);
 	free(fuse);
 }

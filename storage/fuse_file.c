@@ -81,13 +81,98 @@ static void read_status(fuse_req_t req, size_t size, uint64_t off_bytes, const c
 	free(copy);
 }
 
+static int do_read(struct sv_fuse *fuse, struct sv_fuse_lane *lane, const struct sv_fuse_request *r)
+{
+	const uint8_t *data;
+	int err = sv_fuse_io_read(&fuse->io, lane, r->len_bytes, r->off_bytes, &data);
+
+	if (!err)
+		fuse_reply_buf(r->req, (const char *)data, r->len_bytes);
+	return err;
+}
+
+static int do_write(struct sv_fuse *fuse, struct sv_fuse_lane *lane,
+		    const struct sv_fuse_request *r)
+{
+	int err = sv_fuse_io_write(&fuse->io, lane, r->data, r->len_bytes, r->off_bytes);
+
+	note_change(fuse);
+	if (!err && r->durable) /* O3 */
+		err = fuse->io.ops->flush(fuse->io.disk);
+	if (!err)
+		fuse_reply_write(r->req, r->len_bytes);
+	return err;
+}
+
+static int do_seek(struct sv_fuse *fuse, const struct sv_fuse_request *r)
+{
+	uint64_t found_bytes;
+	int err = fuse->io.ops->seek(fuse->io.disk, r->what, r->off_bytes, &found_bytes);
+
+	if (!err)
+		fuse_reply_lseek(r->req, (off_t)found_bytes);
+	return err;
+}
+
+static int do_zero(struct sv_fuse *fuse, struct sv_fuse_lane *lane, const struct sv_fuse_request *r)
+{
+	int err = sv_fuse_io_zero(&fuse->io, lane, r->len_bytes, r->off_bytes);
+
+	note_change(fuse);
+	if (!err)
+		sv_fuse_reply(r->req, 0);
+	return err;
+}
+
+static int do_flush(struct sv_fuse *fuse, const struct sv_fuse_request *r)
+{
+	int err = fuse->io.ops->flush(fuse->io.disk);
+
+	if (!err)
+		sv_fuse_reply(r->req, 0);
+	return err;
+}
+
+bool sv_fuse_try(struct sv_fuse *fuse, struct sv_fuse_lane *lane,
+		 const struct sv_fuse_request *request, bool hold)
+{
+	int err = 0;
+
+	switch (request->kind) {
+	case SV_FUSE_READ:
+		err = do_read(fuse, lane, request);
+		break;
+	case SV_FUSE_WRITE:
+		err = do_write(fuse, lane, request);
+		break;
+	case SV_FUSE_FLUSH:
+		err = do_flush(fuse, request);
+		break;
+	case SV_FUSE_ZERO:
+		err = do_zero(fuse, lane, request);
+		break;
+	case SV_FUSE_SEEK:
+		err = do_seek(fuse, request);
+		break;
+	}
+	if (err == -ENODEV && hold)
+		return false;
+	if (err)
+		sv_fuse_reply(request->req, err);
+	return true;
+}
+
+static void serve(struct sv_fuse *fuse, const struct sv_fuse_request *request)
+{
+	if (!sv_fuse_try(fuse, lane_of(fuse), request, sv_fuse_holds(fuse)))
+		sv_fuse_hold(fuse, request);
+}
+
 void sv_fuse_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		     struct fuse_file_info *fi)
 {
 	struct sv_fuse *fuse = fuse_of(req);
 	uint64_t off_bytes = (uint64_t)off;
-	const uint8_t *data;
-	int err;
 
 	if (ino == SV_FUSE_INO_STATUS) {
 		read_status(req, size, off_bytes, (const char *)(uintptr_t)fi->fh);
@@ -101,11 +186,9 @@ void sv_fuse_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_buf(req, NULL, 0);
 		return;
 	}
-	err = sv_fuse_io_read(&fuse->io, lane_of(fuse), size, off_bytes, &data);
-	if (err)
-		sv_fuse_reply(req, err);
-	else
-		fuse_reply_buf(req, (const char *)data, size);
+	serve(fuse,
+	      &(struct sv_fuse_request){
+		      .kind = SV_FUSE_READ, .req = req, .off_bytes = off_bytes, .len_bytes = size});
 }
 
 void sv_fuse_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
@@ -113,7 +196,6 @@ void sv_fuse_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t si
 {
 	struct sv_fuse *fuse = fuse_of(req);
 	uint64_t off_bytes = (uint64_t)off;
-	int err;
 
 	assert(ino == SV_FUSE_INO_DISK);
 	(void)ino;
@@ -123,24 +205,29 @@ void sv_fuse_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t si
 	}
 	if (size > fuse->io.size_bytes - off_bytes)
 		size = (size_t)(fuse->io.size_bytes - off_bytes);
-	err = size ? sv_fuse_io_write(&fuse->io, lane_of(fuse), buf, size, off_bytes) : 0;
-	note_change(fuse);
-	if (!err && fi->flags & O_DSYNC) /* O3; O_SYNC contains it */
-		err = fuse->io.ops->flush(fuse->io.disk);
-	if (err)
-		sv_fuse_reply(req, err);
-	else
-		fuse_reply_write(req, size);
+	if (!size) {
+		fuse_reply_write(req, 0);
+		return;
+	}
+	serve(fuse, &(struct sv_fuse_request){.kind = SV_FUSE_WRITE,
+					      .req = req,
+					      .off_bytes = off_bytes,
+					      .len_bytes = size,
+					      .data = buf,
+					      .durable = fi->flags & O_DSYNC}); /* O_SYNC, too */
+}
+
+static void serve_flush(fuse_req_t req)
+{
+	serve(fuse_of(req), &(struct sv_fuse_request){.kind = SV_FUSE_FLUSH, .req = req});
 }
 
 void sv_fuse_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	struct sv_fuse *fuse = fuse_of(req);
-
 	(void)datasync;
 	(void)fi;
-	if (ino == SV_FUSE_INO_DISK && !fuse->read_only)
-		sv_fuse_reply(req, fuse->io.ops->flush(fuse->io.disk));
+	if (ino == SV_FUSE_INO_DISK && !fuse_of(req)->read_only)
+		serve_flush(req);
 	else
 		fuse_reply_err(req, 0);
 }
@@ -148,10 +235,8 @@ void sv_fuse_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_
 /* Called at every close(2), which waits for it: a plain umount would not. */
 void sv_fuse_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct sv_fuse *fuse = fuse_of(req);
-
 	if (ino == SV_FUSE_INO_DISK && fi->fh == SV_FUSE_HANDLE_WRITER)
-		sv_fuse_reply(req, fuse->io.ops->flush(fuse->io.disk));
+		serve_flush(req);
 	else
 		fuse_reply_err(req, 0);
 }
@@ -162,7 +247,6 @@ void sv_fuse_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, o
 	struct sv_fuse *fuse = fuse_of(req);
 	uint64_t off_bytes = (uint64_t)off, len_bytes = (uint64_t)len;
 	uint64_t room_bytes;
-	int err = 0;
 
 	(void)fi;
 	if (ino != SV_FUSE_INO_DISK || (mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE) &&
@@ -178,19 +262,20 @@ void sv_fuse_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, o
 	}
 	if (len_bytes > room_bytes)
 		len_bytes = room_bytes;
-	if (len_bytes) {
-		err = sv_fuse_io_zero(&fuse->io, lane_of(fuse), len_bytes, off_bytes);
-		note_change(fuse);
+	if (!len_bytes) {
+		fuse_reply_err(req, 0);
+		return;
 	}
-	sv_fuse_reply(req, err);
+	serve(fuse, &(struct sv_fuse_request){.kind = SV_FUSE_ZERO,
+					      .req = req,
+					      .off_bytes = off_bytes,
+					      .len_bytes = len_bytes});
 }
 
 void sv_fuse_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		      struct fuse_file_info *fi)
 {
 	struct sv_fuse *fuse = fuse_of(req);
-	uint64_t found_bytes;
-	int err;
 
 	(void)fi;
 	if (ino != SV_FUSE_INO_DISK || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
@@ -201,10 +286,9 @@ void sv_fuse_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		fuse_reply_err(req, ENXIO);
 		return;
 	}
-	err = fuse->io.ops->seek(fuse->io.disk, whence == SEEK_DATA ? SV_SEEK_DATA : SV_SEEK_HOLE,
-				 (uint64_t)off, &found_bytes);
-	if (err)
-		sv_fuse_reply(req, err);
-	else
-		fuse_reply_lseek(req, (off_t)found_bytes);
+	serve(fuse,
+	      &(struct sv_fuse_request){.kind = SV_FUSE_SEEK,
+					.req = req,
+					.off_bytes = (uint64_t)off,
+					.what = whence == SEEK_DATA ? SV_SEEK_DATA : SV_SEEK_HOLE});
 }

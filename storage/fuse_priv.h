@@ -39,9 +39,38 @@ struct sv_fuse_pool {
 	int error; /* the first, of a worker that left */
 };
 
+/* A request for the data of disk.raw, as it can be tried again (fuse_file.c). */
+struct sv_fuse_request {
+	enum sv_fuse_kind {
+		SV_FUSE_READ,
+		SV_FUSE_WRITE,
+		SV_FUSE_FLUSH,
+		SV_FUSE_ZERO,
+		SV_FUSE_SEEK,
+	} kind;
+	fuse_req_t req;
+	uint64_t off_bytes, len_bytes;
+	const char *data;  /* of a write */
+	bool durable;	   /* a write that is answered after a flush */
+	enum sv_seek what; /* of a seek */
+};
+
+/* Requests that wait for the stick; see fuse_hold.c. */
+struct held;
+struct sv_fuse_holder {
+	bool enabled;
+	pthread_t thread;
+	struct sv_fuse_lane lane;
+	pthread_mutex_t lock; /* guards the following */
+	pthread_cond_t changed;
+	struct held *first, **tail;
+	bool running, ending, released;
+};
+
 struct sv_fuse {
 	struct sv_fuse_io io;
 	struct sv_fuse_pool pool;
+	struct sv_fuse_holder holder;
 	struct fuse_session *session;
 	uid_t uid;
 	gid_t gid;
@@ -78,6 +107,23 @@ void sv_fuse_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, o
 			  struct fuse_file_info *fi);
 void sv_fuse_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		      struct fuse_file_info *fi);
+
+/* Does a request and answers it. Where the stick is away and `hold`: false, and nothing is answered
+ * yet. */
+bool sv_fuse_try(struct sv_fuse *fuse, struct sv_fuse_lane *lane,
+		 const struct sv_fuse_request *request, bool hold);
+
+/* ---- fuse_hold.c ---- */
+void sv_fuse_holder_init(struct sv_fuse_holder *holder, bool enabled);
+/* Takes one that was not initialised, zeroed. */
+void sv_fuse_holder_fini(struct sv_fuse_holder *holder);
+int sv_fuse_holder_start(struct sv_fuse *fuse); /* -ENOMEM, -EAGAIN */
+/* Answers what is held; when no worker is left. */
+void sv_fuse_holder_stop(struct sv_fuse *fuse);
+/* Whether a request that meets a detached disk is to wait. */
+bool sv_fuse_holds(struct sv_fuse *fuse);
+/* Puts a request aside; it is answered later. */
+void sv_fuse_hold(struct sv_fuse *fuse, const struct sv_fuse_request *request);
 
 /* Answers with a negative errno of the disk, in terms of tools; 0: done. */
 void sv_fuse_reply(fuse_req_t req, int err);

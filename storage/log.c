@@ -4,11 +4,14 @@
  *
  * L1  The head's offset is a multiple of the page; nothing behind it in its segment was written in
  *     this generation.
- * L2  `next` and `after` were free when they were named (S1 to S4) and keep their role until they
- * are the head. Two are named, so that one header that rots does not end the trail. L3  seq, hash
- * and offset advance only after the part's write returned 0. After a failed write the next part
- * goes to the same place: what may lie there was never acknowledged. L4  A part that rolls takes
- * the new segment whole; the old head keeps what it has.
+ * L2  `next` and `after` were free when they were named (S1 to S4) and keep their role until each
+ *     is the head. Two are named, so that one header that rots does not end the trail.
+ * L3  seq, hash and offset advance only after the part's write returned 0. After a failed write
+ *     the next part goes to the same place: what may lie there was never acknowledged.
+ * L4  A part that rolls takes the new segment whole; the old head keeps what it has.
+ * L5  Where a write fails because the stick is gone, they advance all the same: the part may be
+ *     there, whole, and no other may ever take its place in the chain. It is kept (retain.c), and
+ *     written before anything else once the stick is back (reattach.c). Nothing follows it before.
  *
  *   after --> next --sv_part_begin rolls--> head --full--> idle
  */
@@ -38,15 +41,13 @@ static void note_rate(struct sv_store *s, uint32_t len_bytes, uint64_t took_ms)
 int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place)
 {
 	uint64_t start_ms = sv_now_ms();
-	int r = sv_dev_write(s->dev, buf, len_bytes, place);
+	int r = sv_io_write(s, buf, len_bytes, place);
 
 	pthread_mutex_lock(&s->lock);
 	if (r == 0) {
 		note_rate(s, len_bytes, sv_now_ms() - start_ms);
 		s->ledger.stick_written_bytes += len_bytes;
 		s->log.unflushed_bytes += len_bytes;
-	} else if (r == -ENODEV) {
-		s->state = SV_DETACHED;
 	}
 	pthread_mutex_unlock(&s->lock);
 	return r;
@@ -54,18 +55,21 @@ int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64
 
 int sv_log_flush(struct sv_store *s)
 {
-	int r = s->log.flush_error;
+	uint64_t before;
+	int r;
 
+	pthread_mutex_lock(&s->lock);
+	r = s->log.flush_error;
+	before = s->log.unflushed_bytes; /* what is written meanwhile may miss it */
+	pthread_mutex_unlock(&s->lock);
 	if (r == 0)
-		r = sv_dev_flush(s->dev);
+		r = sv_io_flush(s);
 	pthread_mutex_lock(&s->lock);
 	if (r == 0) {
-		s->log.unflushed_bytes = 0;
+		s->log.unflushed_bytes -= sv_min64(before, s->log.unflushed_bytes);
 		s->log.flushes_here++;
-	} else {
+	} else if (r != -ENODEV) { /* a stick that is gone is asked again when it is back */
 		s->log.flush_error = r;
-		if (r == -ENODEV)
-			s->state = SV_DETACHED;
 	}
 	pthread_mutex_unlock(&s->lock);
 	return r;
@@ -174,8 +178,10 @@ int sv_part_begin(struct sv_store *s, struct sv_part *part, uint32_t record_byte
 {
 	uint64_t room;
 	uint64_t least = SV_HEAD_FIXED_BYTES + SV_HASH_BYTES + SV_GRAIN_BYTES + record_bytes;
-	int r = 0;
+	int r = sv_is_detached(s) ? -ENODEV : sv_apply_rest(s); /* L5 */
 
+	if (r < 0)
+		return r;
 	if (s->segs.wrong)
 		return -EUCLEAN; /* G3 */
 	leave_gap(s);
@@ -288,6 +294,28 @@ static void note_used(struct sv_store *s, const struct sv_head *h)
 	sv_segs_touch(&s->segs, h->segment);
 }
 
+/* Sends a part, and keeps it for as long as the stick may lose it. On success the lock is held. */
+static int send(struct sv_store *s, struct sv_part *part, const struct sv_head *h)
+{
+	struct sv_kept kept;
+	int r = sv_retain_take(s, part, h, &kept);
+
+	if (r < 0)
+		return r;
+	r = sv_log_write(s, part->buf, h->total_bytes, part->base);
+	if (r < 0 && !sv_is_detached(s)) {
+		sv_retain_release(s, &kept);
+		return r;
+	}
+	pthread_mutex_lock(&s->lock);
+	if (r < 0) { /* L5 */
+		s->ledger.stick_written_bytes += h->total_bytes;
+		s->log.unflushed_bytes += h->total_bytes;
+	}
+	sv_retain_keep(s, &kept);
+	return 0;
+}
+
 int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags)
 {
 	struct sv_head h;
@@ -295,10 +323,9 @@ int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags)
 
 	assert(part->segment == s->log.segment && part->base % s->anchor.page_bytes == 0); /* L1 */
 	finish(s, part, flags, &h);
-	r = sv_log_write(s, part->buf, h.total_bytes, part->base);
+	r = send(s, part, &h);
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&s->lock);
 	s->log.offset += h.total_bytes; /* L3 */
 	s->log.seq = h.seq;
 	s->log.last_bytes = h.total_bytes;
@@ -315,10 +342,9 @@ int sv_part_append_apart(struct sv_store *s, struct sv_part *part)
 	int r;
 
 	finish(s, part, SV_BATCH_APART, &h);
-	r = sv_log_write(s, part->buf, h.total_bytes, part->base);
+	r = send(s, part, &h);
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&s->lock);
 	s->apart_offset += h.total_bytes;
 	note_used(s, &h);
 	pthread_mutex_unlock(&s->lock);

@@ -210,6 +210,7 @@ int sv_place_open(const char *path, bool read_only, struct sv_dev **ret_dev)
 		return r;
 	}
 	find_medium(place, &st);
+	place->opened = true;
 	*ret_dev = &place->dev;
 	return 0;
 }

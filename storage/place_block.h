@@ -23,6 +23,9 @@ struct place_block {
 void place_block_find(dev_t device, struct place_block *ret_block);
 /* False once the device has left, also where another came in its place. */
 bool place_block_present(const struct place_block *block);
+/* False where reading the device itself, past the page cache, fails; true where it works or where
+ * there is no right to try. */
+bool place_block_answers(const struct place_block *block);
 bool place_block_written(const struct place_block *block, uint64_t *ret_bytes);
 
 /*

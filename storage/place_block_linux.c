@@ -157,6 +157,27 @@ static int open_node(const struct place_block *block, const char *uevent, int fl
 	return fd < 0 ? -errno : fd;
 }
 
+bool place_block_answers(const struct place_block *block)
+{
+	void *buf;
+	bool answers;
+	int fd;
+
+	if (!block->visible)
+		return true;
+	fd = open_node(block, "uevent", O_RDONLY | O_DIRECT);
+	if (fd < 0)
+		return fd != -ENXIO && fd != -ENODEV && fd != -ENOMEDIUM;
+	if (posix_memalign(&buf, 4096, 4096) != 0) {
+		close(fd);
+		return true;
+	}
+	answers = pread(fd, buf, 4096, 0) >= 0;
+	free(buf);
+	close(fd);
+	return answers;
+}
+
 int place_block_open_flush(const struct place_block *block)
 {
 	char start[11] = {0};

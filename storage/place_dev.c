@@ -2,7 +2,9 @@
 /* place_dev.c: an open place as a device: one linear space over its containers. */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "place_impl.h"
@@ -19,6 +21,10 @@
  *      the mark before it syncs, and flushes run one after the other: so a flush that finds no
  *      mark comes after one that covered the write, and that one's failure has set it again.
  *  P5  Once the medium is gone, every call says so.
+ *  P6  Asked whether it is still there (`alive`), a place reads its own header from the medium.
+ * Where a daemon's page cache would answer instead, the device is read, where that is permitted. A
+ * file system that turned read-only under an open place counts as gone: nothing can be written
+ * through these descriptors any more; opened again, the place may be well.
  *
  * After a failed sync of the page cache, what was lost cannot be written again from there, though
  * the next sync would succeed: such a flush fails for good (flush_error). With direct I/O and no
@@ -45,8 +51,12 @@ int place_error(struct place *place, int r)
 	case -ENOMEDIUM:
 		atomic_store(&place->gone, true);
 		return -ENODEV;
+	case -EROFS:
+		if (!place->opened || place->read_only)
+			return r;
+		atomic_store(&place->gone, true); /* P6 */
+		return -ENODEV;
 	case -EIO:
-	case -EROFS: /* a file system turns read-only when its device leaves */
 		if (place_block_present(&place->block))
 			return r;
 		atomic_store(&place->gone, true);
@@ -314,6 +324,36 @@ static int place_geometry(struct sv_dev *dev, struct sv_geometry *ret_geometry)
 	return 0;
 }
 
+/* Whether the header is there, and is this place's. */
+static int look_for_header(struct place *place)
+{
+	const struct place_container *first = nth_container(place, 0);
+	struct place_header *header = malloc(sizeof(*header));
+	bool whole[2];
+	int r;
+
+	if (header == NULL)
+		return 0; /* not known to be gone */
+	if (!first->file.direct)
+		(void)posix_fadvise(first->file.fd, 0, 0, POSIX_FADV_DONTNEED);
+	r = place_container_read_header(first, header, &whole);
+	if (r == 0 && memcmp(header->id, first->header.id, sizeof(header->id)) != 0)
+		r = -ENODEV;
+	free(header);
+	return r == -ENOMEM ? 0 : r;
+}
+
+static int place_alive(struct sv_dev *dev)
+{
+	struct place *place = place_of(dev);
+
+	if (!atomic_load(&place->gone) &&
+	    (!place_block_present(&place->block) || look_for_header(place) < 0 ||
+	     (place->fs.daemon && !place_block_answers(&place->block))))
+		atomic_store(&place->gone, true);
+	return atomic_load(&place->gone) ? -ENODEV : 0; /* P6 */
+}
+
 static void place_close(struct sv_dev *dev)
 {
 	place_free(place_of(dev));
@@ -326,6 +366,7 @@ static const struct sv_dev_ops place_ops = {
 	.discard = place_discard,
 	.grow = place_dev_grow,
 	.geometry = place_geometry,
+	.alive = place_alive,
 	.close = place_close,
 };
 

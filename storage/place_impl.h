@@ -31,6 +31,7 @@ struct place {
 	int sync_fd;  /* -1: the block layer's flush has to do */
 	bool raw;
 	bool read_only;
+	bool opened; /* it is in use, not being made */
 	bool linear; /* extents are unknown or too broken: segments are neighbours */
 	struct place_fs fs;
 	struct place_block block;

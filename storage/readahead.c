@@ -44,10 +44,10 @@ void sv_stream_drop(struct sv_store *s)
 
 static int device_read(struct sv_store *s, void *buf, uint64_t len, uint64_t from)
 {
-	int r = sv_dev_read(s->dev, buf, len, from);
+	int r = sv_io_read(s, buf, len, from);
 
-	if (r == -ENODEV)
-		s->state = SV_DETACHED;
+	if (r == -ENODEV && sv_retain_read(s, buf, len, from))
+		return 0;
 	if (r == 0)
 		atomic_fetch_add_explicit(&s->tally.stick_read, len, memory_order_relaxed);
 	return r;
@@ -108,7 +108,7 @@ int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, 
 		follows = place >= s->stream.next && place - s->stream.next <= GAP_BYTES;
 		s->stream.streak = follows ? s->stream.streak + 1 : 0;
 		s->stream.next = place + len_bytes;
-		streams = s->stream.streak >= STREAK;
+		streams = s->stream.streak >= STREAK && !sv_is_detached(s);
 		if (streams)
 			r = read_stream(s, scratch->io, from, to);
 		pthread_mutex_unlock(&s->stream.lock);

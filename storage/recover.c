@@ -318,6 +318,7 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 			s->root_log_bytes = w->v[i].log_bytes + w->v[i].total_bytes;
 			sv_marks_add(&s->roots, &link, s->root_log_bytes);
 		}
+	sv_retain_cut(s, tail->seq);
 	s->bad_moves = w->bad_moves;
 	s->damages = w->damages - w->damages_told;
 	memcpy(s->damaged, w->damaged + w->damages_told, s->damages * sizeof(s->damaged[0]));

@@ -78,7 +78,7 @@ static bool grow(struct sv_store *s)
 
 	if (count == s->segs.count)
 		return false;
-	r = sv_dev_grow(s->dev, count * s->anchor.segment_bytes);
+	r = sv_io_grow(s, count * s->anchor.segment_bytes);
 	pthread_mutex_lock(&s->lock);
 	if (r == 0)
 		sv_segs_set_count(&s->segs, count);
@@ -177,9 +177,11 @@ int sv_make_room(struct sv_store *s)
 	}
 	pthread_mutex_lock(&s->lock);
 	r = s->segs.free >= group_segments(s) ? 0 : -ENOSPC;
+	if (r < 0 && sv_is_detached(s))
+		r = -ENODEV; /* nothing could be done about it */
 	if (r == 0 && s->state == SV_FULL)
 		s->state = SV_OK;
-	else if (r < 0 && s->state == SV_OK)
+	else if (r == -ENOSPC && s->state == SV_OK)
 		s->state = SV_FULL;
 	pthread_mutex_unlock(&s->lock);
 	pthread_mutex_unlock(&s->cleaning);
@@ -190,6 +192,8 @@ bool sv_keep_room(struct sv_store *s)
 {
 	bool want, did = false;
 
+	if (sv_is_detached(s))
+		return false;
 	pthread_mutex_lock(&s->cleaning);
 	pthread_mutex_lock(&s->lock);
 	want = s->segs.free < needed_segments(s) + 4;
@@ -219,7 +223,7 @@ int sv_convert(struct sv_store *s, uint32_t segment, bool (*go_on)(struct sv_sto
 			s->ledger.convert_bytes += chunk;
 	}
 	if (r == 0)
-		r = sv_dev_flush(s->dev);
+		r = sv_io_flush(s);
 	free(zeros);
 	if (r < 0)
 		return r;

@@ -43,7 +43,7 @@ void sv_store_status(struct sv_store *s, struct sv_status *ret)
 	st.segments = s->segs.count;
 	st.free_segments = s->segs.free + (s->segs.limit - s->segs.count);
 	st.map_ram_bytes = (uint64_t)s->map.fresh * sizeof(struct sv_page);
-	st.state = s->state;
+	st.state = sv_is_detached(s) ? SV_DETACHED : s->state;
 	st.alignment_known = s->geo.alignment_known;
 	st.flush_requested = s->geo.flush_requested;
 	st.ledger = s->ledger;

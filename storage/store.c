@@ -22,7 +22,7 @@
 #define LEAST_BATCH_BYTES (128u << 10)
 #define DEFAULT_AGE_MS 2000u
 #define DEFAULT_UNIT_BYTES (16u << 10)
-#define STAGE_BYTES (4u << 20)
+#define HEAD_MOST_BYTES (64u << 10) /* of a part that is applied: 32 KiB of records and more */
 #define KEEPER_MS 100u
 /* Segments kept ready where the first write of one costs the host's file system metadata. */
 #define READY_LEAST_BYTES (32u << 20)
@@ -112,7 +112,7 @@ static uint32_t seal_slots(const struct sv_store *s)
 static int wait_for_slot(struct sv_store *s)
 {
 	uint64_t stamp = s->stamp;
-	int r = s->log.flush_error;
+	int r = sv_is_detached(s) ? -ENODEV : s->log.flush_error;
 
 	if (r < 0)
 		return r;
@@ -452,7 +452,7 @@ static bool idle_work(struct sv_store *s)
 {
 	bool done = false;
 
-	if (!s->geo.first_write_costs || s->log.flush_error)
+	if (!s->geo.first_write_costs || s->log.flush_error || sv_is_detached(s))
 		return false;
 	pthread_mutex_lock(&s->cleaning);
 	if (ready_segments(s) < ready_wanted(s))
@@ -541,14 +541,15 @@ static int init_stage(struct sv_store *s)
 {
 	uint32_t slots = s->arena.slots;
 
-	s->stage_bytes = (uint32_t)sv_min64(
-		STAGE_BYTES / s->anchor.page_bytes * s->anchor.page_bytes, s->anchor.segment_bytes);
+	s->stage_bytes = sv_stage_bytes(s);
 	if (posix_memalign((void **)&s->stage, 4096, s->stage_bytes))
 		return -ENOMEM;
 	if (posix_memalign((void **)&s->apart_stage, 4096, s->stage_bytes))
 		return -ENOMEM;
 	s->order = malloc(slots * 4 * sizeof(uint32_t));
-	return s->order ? 0 : -ENOMEM;
+	s->unapplied_room = (uint32_t)sv_min64(HEAD_MOST_BYTES, s->stage_bytes);
+	s->unapplied = malloc(s->unapplied_room);
+	return s->order && s->unapplied ? 0 : -ENOMEM;
 }
 
 static void init_locks(struct sv_store *s)
@@ -572,6 +573,9 @@ static void free_store(struct sv_store *s)
 	free(s->stage);
 	free(s->apart_stage);
 	free(s->order);
+	free(s->unapplied);
+	sv_retain_free(s);
+	sv_io_free(s);
 	pthread_mutex_destroy(&s->cleaning);
 	pthread_mutex_destroy(&s->commit);
 	pthread_mutex_destroy(&s->lock);
@@ -596,8 +600,9 @@ static int open_for_writing(struct sv_store *s)
 	if (r == -ENOSPC)
 		sv_why("there is no free segment to begin a session in");
 	if (r == 0 && !s->opts.manual) {
+		s->owns_dev = true; /* before the keeper looks at it */
 		r = -pthread_create(&s->keeper, NULL, keeper, s);
-		s->keeper_runs = r == 0;
+		s->owns_dev = s->keeper_runs = r == 0;
 	}
 	return r;
 }
@@ -611,7 +616,7 @@ int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
 	why[0] = '\0';
 	if (!s)
 		return -ENOMEM;
-	s->dev = dev;
+	sv_io_init(s, dev);
 	init_locks(s);
 	r = sv_dev_geometry(dev, &s->geo);
 	if (r == 0) {
@@ -631,6 +636,8 @@ int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
 		free_store(s);
 		return r;
 	}
+	if (!s->keeper_runs)
+		s->owns_dev = true;
 	*ret_store = s;
 	return 0;
 }

@@ -106,8 +106,34 @@ struct sv_tally {
 
 #define SV_VERSIONS 256u
 
+/* An append that the stick may still lose; its bytes are in pieces of sv_retain.mem. */
+struct sv_kept {
+	uint64_t place, end_bytes; /* end: where the log was behind it */
+	uint64_t seq;
+	uint32_t len_bytes, first_piece, next_segment;
+	uint8_t hash[SV_HASH_BYTES]; /* of its header */
+	bool apart;
+	bool wrong;    /* as read back from the stick that came back (reattach.c) */
+	bool doubtful; /* written again, and not flushed since */
+};
+
+/* Guarded by `lock`; pieces of an append that is not published yet are its maker's. */
+struct sv_retain {
+	uint8_t *mem;
+	uint32_t *next; /* piece by piece */
+	uint32_t piece_bytes, pieces, used, fresh, free_piece;
+	struct sv_kept *v; /* a ring, oldest first */
+	uint32_t first, count;
+	struct sv_kept before; /* Y4: without its bytes */
+	bool before_known;
+};
+
 struct sv_store {
-	struct sv_dev *dev;
+	struct sv_dev *dev; /* D1 (attach.c) */
+	pthread_rwlock_t dev_lock;
+	atomic_bool detached;
+	bool owns_dev; /* it was opened: what goes away is closed here */
+	struct sv_retain retain;
 	struct sv_geometry geo;
 	struct sv_open_options opts;
 	struct sv_anchor anchor; /* identity and parameters; as last written */
@@ -151,6 +177,10 @@ struct sv_store {
 	uint32_t *order; /* sorted nodes of the batch being sealed; guarded by commit */
 	uint32_t order_count, order_done;
 	uint32_t ranges_done;
+	bool group_ended;	 /* its last part is in the chain, but not yet in the map */
+	uint8_t *unapplied;	 /* header of the part that is next to be applied; by commit */
+	uint32_t unapplied_room; /* 0: there is none */
+	uint32_t unapplied_bytes;
 	unsigned incompressible; /* units in a row */
 	unsigned unit_blocks;	 /* how many compressed well last time */
 
@@ -174,11 +204,56 @@ struct sv_store {
 	struct sv_recovery recovery;
 };
 
+/* ---- attach.c: the device ---- */
+void sv_io_init(struct sv_store *s, struct sv_dev *dev);
+void sv_io_free(struct sv_store *s);
+static inline bool sv_is_detached(const struct sv_store *s)
+{
+	return atomic_load(&s->detached);
+}
+/* As sv_dev_*; -ENODEV, and the store is detached, where the medium is gone. */
+int sv_io_read(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place);
+int sv_io_write(struct sv_store *s, const void *buf, uint64_t len_bytes, uint64_t place);
+int sv_io_flush(struct sv_store *s);
+int sv_io_grow(struct sv_store *s, uint64_t size_bytes);
+/* Takes another device for the one that went away. */
+void sv_io_attach(struct sv_store *s, struct sv_dev *dev);
+
+/* ---- retain.c: appends that may have to be written again ---- */
+struct sv_part;
+struct sv_walk;
+struct sv_walked;
+/* Memory for it, or, where it has that, an empty one again. */
+int sv_retain_init(struct sv_store *s);
+void sv_retain_free(struct sv_store *s);
+/* Copies a part that is about to be sent. Then one of: keep (with the lock held), release. */
+int sv_retain_take(struct sv_store *s, const struct sv_part *part, const struct sv_head *h,
+		   struct sv_kept *ret_kept);
+void sv_retain_keep(struct sv_store *s, const struct sv_kept *kept);
+void sv_retain_release(struct sv_store *s, const struct sv_kept *kept);
+/* The n-th of those kept, oldest first. */
+struct sv_kept *sv_retain_nth(struct sv_store *s, uint32_t n);
+/* While a store is opened: a batch as recovery read it, one by one; and what it did not accept. */
+void sv_retain_adopt(struct sv_store *s, const struct sv_walk *w, const struct sv_walked *v,
+		     const uint8_t *bytes);
+void sv_retain_cut(struct sv_store *s, uint64_t seq);
+void sv_retain_copy(const struct sv_store *s, const struct sv_kept *kept, uint8_t *dst);
+bool sv_retain_same(const struct sv_store *s, const struct sv_kept *kept, const uint8_t *bytes);
+/* Serves a read of the device out of what is kept; false where it is not all there. */
+bool sv_retain_read(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place);
+
 /* ---- log.c: the head of the chain ---- */
 /* The segment's part of an address, and back. */
 static inline uint64_t sv_place(const struct sv_store *s, uint32_t segment, uint64_t offset)
 {
 	return (uint64_t)segment * s->anchor.segment_bytes + offset;
+}
+/* The longest part. */
+#define SV_STAGE_BYTES (4u << 20)
+static inline uint32_t sv_stage_bytes(const struct sv_store *s)
+{
+	return (uint32_t)sv_min64(sv_align_down(SV_STAGE_BYTES, s->anchor.page_bytes),
+				  s->anchor.segment_bytes);
 }
 /* Makes the calls of the device and counts them. */
 int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place);
@@ -206,6 +281,11 @@ void sv_log_link(const struct sv_store *s, struct sv_link *ret_link, uint32_t to
 
 /* ---- apply.c: what a record does to the map ---- */
 int sv_apply_part(struct sv_store *s, const struct sv_head *head, const uint8_t *buf);
+/* Appends a part to the chain and applies it. Where applying fails (a page of the map cannot be
+ * read), the part is in the chain all the same, and is applied before anything else is appended. */
+int sv_append_and_apply(struct sv_store *s, struct sv_part *part, uint32_t flags);
+/* Applies what is left to be applied. With commit held. */
+int sv_apply_rest(struct sv_store *s);
 int sv_fault(struct sv_store *s, const struct sv_need *need);
 
 /* ---- commit.c: sealing ---- */

@@ -425,20 +425,21 @@ static int check_moves(struct sv_store *s, struct sv_walk *w, struct sv_walked *
 	return 0;
 }
 
-static int check_batch(struct sv_store *s, struct sv_walk *w, struct sv_walked *v, bool *ret_good,
-		       bool *ret_bad_moves)
+/* `recent`: it may yet be lost, and is kept in memory. */
+static int check_batch(struct sv_store *s, struct sv_walk *w, struct sv_walked *v, bool recent,
+		       bool *ret_good, bool *ret_bad_moves)
 {
 	struct sv_head h;
 	uint8_t *data;
 	int r = sv_head_peek(v->raw, v->raw_bytes, &h); /* verified when it was walked */
 
 	*ret_good = true;
-	if (r == 0 && h.payload_bytes) {
-		r = sv_walk_read(s, w, sv_place(s, v->segment, v->offset) + h.payload_offset,
-				 h.payload_bytes, &data);
-		if (r == 0)
-			*ret_good = payload_good(s, &h, v->raw, data);
-	}
+	if (r == 0)
+		r = sv_walk_read(s, w, sv_place(s, v->segment, v->offset), v->total_bytes, &data);
+	if (r == 0 && h.payload_bytes)
+		*ret_good = payload_good(s, &h, v->raw, data + h.payload_offset);
+	if (r == 0 && *ret_good && recent)
+		sv_retain_adopt(s, w, v, data);
 	return r < 0 ? r : check_moves(s, w, v, &h, ret_bad_moves);
 }
 
@@ -508,18 +509,21 @@ static int verify(struct sv_store *s, struct sv_walk *w)
 	bool clean = last->flags & SV_BATCH_CLOSE;
 	uint64_t flushed = clean ? last->seq : last->flushed_seq;
 	bool poisoned = false, all = false;
+	int r;
 
 	/* The window counts from the end of what was flushed. */
 	for (size_t i = w->count; i-- > 0 && w->v[i].seq > flushed;)
 		end = w->v[i].log_bytes;
 	w->bad_moves = false;
 	collect_told(w, s->anchor.epoch);
+	r = sv_retain_init(s);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < w->count; i++)
 		all |= w->v[i].flags & SV_BATCH_REFUSED;
-	for (size_t i = 1; i < w->count; i++) {
+	for (size_t i = 0; i < w->count; i++) {
 		struct sv_walked *v = &w->v[i];
 		bool good, bad_moves, recent;
-		int r;
 
 		if (v->flags & SV_BATCH_REFUSED)
 			poisoned = false;
@@ -528,9 +532,11 @@ static int verify(struct sv_store *s, struct sv_walk *w)
 			 v->log_bytes + v->total_bytes + s->anchor.lie_window_bytes >= end;
 		if (!all && !recent)
 			continue;
-		r = check_batch(s, w, v, &good, &bad_moves);
+		r = check_batch(s, w, v, recent, &good, &bad_moves);
 		if (r < 0)
 			return r;
+		if (i == 0)
+			continue; /* the root where it all begins */
 		if (!good && !clean && recent && !is_told(w, v->seq))
 			return cut(w, i);
 		if (!good)

@@ -48,6 +48,10 @@ struct sv_dev_ops {
 	/* Makes [0, size_bytes) addressable; durable on return. -ENOSPC when there is no room. */
 	int (*grow)(struct sv_dev *dev, uint64_t size_bytes);
 	int (*geometry)(struct sv_dev *dev, struct sv_geometry *ret_geometry);
+	/* Optional. Whether the medium is still there: 0, or -ENODEV, and then every later call
+	 * fails likewise. Asked after another call has failed; it looks at the medium, not at a
+	 * cache. */
+	int (*alive)(struct sv_dev *dev);
 	/* Frees the device and what it owns. Never fails; unflushed writes may be lost. */
 	void (*close)(struct sv_dev *dev);
 };
@@ -65,6 +69,8 @@ int sv_dev_flush(struct sv_dev *dev);
 int sv_dev_discard(struct sv_dev *dev, uint64_t off_bytes, uint64_t len_bytes);
 int sv_dev_grow(struct sv_dev *dev, uint64_t size_bytes);
 int sv_dev_geometry(struct sv_dev *dev, struct sv_geometry *ret_geometry);
+/* 0 where the device has no way to tell. */
+int sv_dev_alive(struct sv_dev *dev);
 /* Takes NULL. */
 void sv_dev_close(struct sv_dev *dev);
 

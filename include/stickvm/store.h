@@ -114,7 +114,8 @@ int sv_store_format(struct sv_dev *dev, const struct sv_format_params *params);
  */
 int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
 		  struct sv_store **ret_store);
-/* Why the last sv_store_open of this thread failed, as a clause for a message; never NULL. */
+/* Why the last sv_store_open or sv_store_reattach of this thread failed, as a clause for a message;
+ * never NULL. */
 const char *sv_store_why(void);
 void sv_store_recovery(const struct sv_store *st, struct sv_recovery *ret_recovery);
 
@@ -150,6 +151,52 @@ int sv_store_clean(struct sv_store *st, unsigned segments, unsigned *ret_cleaned
 int sv_store_close(struct sv_store *st);
 /* Frees everything without another write: what a crash leaves behind. Takes NULL. */
 void sv_store_abandon(struct sv_store *st);
+
+/*
+ * A pull of the stick, and going on after it.
+ *
+ * A store whose device went away is *detached* (sv_status.state). It keeps in memory everything
+ * that was acknowledged and may not be on the stick: the open batch, and each append that is not
+ * flushed or has less than lie_window bytes behind it. Meanwhile writes and discards are taken as
+ * long as there is memory for them, then they give -ENODEV; reads of what is in memory work,
+ * others give -ENODEV; a flush gives -ENODEV. None of these errors stays: after sv_store_reattach
+ * the same calls succeed. sv_store_close of a detached store gives -ENODEV, and what was only in
+ * memory is lost: keep the store while there is hope for the stick.
+ *
+ * A device that fails otherwise (a bad sector: -EIO, with sv_dev_alive answering 0) does not
+ * detach the store.
+ */
+
+/* Notices that the stick is gone before any request does, for whoever watches the hardware: the
+ * store is detached afterwards. Never waits for the device. The store closes the old device (and
+ * so gives up its lock) as soon as no call runs in it, so that the same place can be opened again.
+ * Idempotent; from any thread. The host's sleep is this and a reattach of the same place. */
+void sv_store_detach(struct sv_store *st);
+
+/* What a reattach did. Bytes of appends to the log. */
+struct sv_reattach {
+	uint64_t verified_bytes;  /* were read back, and were right */
+	uint64_t rewritten_bytes; /* were not, and were written again */
+	uint64_t missing_bytes;	  /* of these, had been flushed: the stick lost what it confirmed */
+};
+
+/*
+ * Gives a detached store its place again, under whatever name it is found now: `dev` was opened
+ * the way the first one was (read-only if the store is). Everything that the stick may have lost
+ * is read back and written again where it differs; then the stick is flushed. It may take as long
+ * as reading and writing lie_window bytes twice. On success the state is what it was, everything
+ * sealed is durable, and the store owns `dev`. On failure `dev` stays the caller's, the store
+ * stays detached, nothing in memory is lost, and another attempt may be made; sv_store_why says
+ * more. `ret` may be NULL; it is untouched on failure.
+ *
+ * -ESTALE: another host (or another session) has opened the store since. Nothing was written. What
+ *          is in memory will never fit this stick again.
+ * -EMEDIUMTYPE: another store, or none. Nothing was written.
+ * -EUCLEAN: what must be there is not, and is not in memory either. Nothing was written.
+ * -ENODEV, -EIO: the device went away again, or fails.
+ * -EALREADY: the store is not detached. -ENOMEM.
+ */
+int sv_store_reattach(struct sv_store *st, struct sv_dev *dev, struct sv_reattach *ret);
 
 /* What sv_store_check found, one call a finding. Texts are borrowed for the call. */
 struct sv_finding {

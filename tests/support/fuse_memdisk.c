@@ -46,6 +46,8 @@ static int mem_read(void *ctx, void *buf, size_t len_bytes, uint64_t off_bytes)
 	atomic_fetch_add(&disk->reads, 1);
 	raise_size(&disk->largest_read, len_bytes);
 	usleep(disk->read_sleep_ms * 1000);
+	if (disk->detached)
+		return -ENODEV;
 	if (disk->read_error)
 		return disk->read_error;
 	pthread_mutex_lock(&disk->lock);
@@ -64,6 +66,8 @@ static int mem_write(void *ctx, const void *buf, size_t len_bytes, uint64_t off_
 	raise_count(&disk->most_writing, atomic_fetch_add(&disk->writing, 1) + 1);
 	usleep(disk->write_sleep_ms * 1000);
 	atomic_fetch_sub(&disk->writing, 1);
+	if (disk->detached)
+		return -ENODEV;
 	if (disk->write_error)
 		return disk->write_error;
 	pthread_mutex_lock(&disk->lock);
@@ -80,7 +84,7 @@ static int mem_flush(void *ctx)
 
 	atomic_fetch_add(&disk->flushes, 1);
 	usleep(disk->flush_sleep_ms * 1000);
-	return disk->flush_error;
+	return disk->detached ? -ENODEV : disk->flush_error;
 }
 
 static int mem_discard(void *ctx, uint64_t len_bytes, uint64_t off_bytes)
@@ -90,6 +94,8 @@ static int mem_discard(void *ctx, uint64_t len_bytes, uint64_t off_bytes)
 
 	check_range(disk, len_bytes, off_bytes);
 	atomic_fetch_add(&disk->discards, 1);
+	if (disk->detached)
+		return -ENODEV;
 	pthread_mutex_lock(&disk->lock);
 	memset(disk->data + off_bytes, 0, len_bytes);
 	if (first < last)
@@ -103,6 +109,8 @@ static int mem_seek(void *ctx, enum sv_seek what, uint64_t off_bytes, uint64_t *
 	struct memdisk *disk = ctx;
 	uint64_t blocks = (disk->size_bytes + 4095) / 4096, block = off_bytes / 4096;
 
+	if (disk->detached)
+		return -ENODEV;
 	while (block < blocks && disk->mapped[block] != (what == SV_SEEK_DATA))
 		block++;
 	if (block == blocks && what == SV_SEEK_DATA)
@@ -123,6 +131,7 @@ static void mem_status(void *ctx, struct sv_status *ret_status)
 	for (uint64_t i = 0; i < (disk->size_bytes + 4095) / 4096; i++)
 		status.mapped_bytes += disk->mapped[i] ? 4096 : 0;
 	status.used_bytes = status.mapped_bytes;
+	status.state = disk->detached ? SV_DETACHED : SV_OK;
 	status.session.flushes = atomic_load(&disk->flushes);
 	memset(status.store_id, 0xa5, sizeof(status.store_id));
 	*ret_status = status;
@@ -195,6 +204,13 @@ void memmount_start(struct memmount *mount, uint64_t size_bytes, unsigned thread
 {
 	const struct sv_fuse_options opts = {
 		.threads = threads, .read_only = read_only, .name = "memdisk"};
+
+	memmount_start_with(mount, size_bytes, &opts);
+}
+
+void memmount_start_with(struct memmount *mount, uint64_t size_bytes,
+			 const struct sv_fuse_options *opts)
+{
 	int err;
 
 	memdisk_init(&mount->disk, size_bytes);
@@ -204,7 +220,7 @@ void memmount_start(struct memmount *mount, uint64_t size_bytes, unsigned thread
 	snprintf(mount->file, sizeof(mount->file), "%s/disk.raw", mount->dir);
 	snprintf(mount->status, sizeof(mount->status), "%s/status.json", mount->dir);
 	mount->guard = start_guard(mount->dir);
-	err = sv_fuse_mount_disk(&memdisk_ops, &mount->disk, mount->dir, &opts, &mount->fuse);
+	err = sv_fuse_mount_disk(&memdisk_ops, &mount->disk, mount->dir, opts, &mount->fuse);
 	if (err) {
 		fprintf(stderr, "mount: %s: %s\n", strerror(-err), sv_fuse_why());
 		rmdir(mount->dir);

@@ -17,6 +17,8 @@ struct memdisk {
 	/* Set by the test before the mount, or while nothing is in flight. */
 	unsigned write_sleep_ms, flush_sleep_ms, read_sleep_ms;
 	int write_error, read_error, flush_error;
+	atomic_bool
+		detached; /* every call gives -ENODEV, and the status says so; set at any time */
 
 	atomic_uint reads, writes, flushes, discards; /* calls */
 	atomic_size_t largest_read, largest_write;
@@ -40,6 +42,8 @@ struct memmount {
 };
 
 void memmount_start(struct memmount *mount, uint64_t size_bytes, unsigned threads, bool read_only);
+void memmount_start_with(struct memmount *mount, uint64_t size_bytes,
+			 const struct sv_fuse_options *opts);
 /* Waits for the end of the run, frees everything, removes the folder; what sv_fuse_run returned. */
 int memmount_wait(struct memmount *mount);
 /* Stops, then as memmount_wait. */

@@ -174,8 +174,15 @@ static void dev_close(struct sv_dev *dev)
 	free(dev);
 }
 
-static const struct sv_dev_ops image_ops = {dev_read, dev_write,    dev_flush, dev_discard,
-					    dev_grow, dev_geometry, dev_close};
+static const struct sv_dev_ops image_ops = {
+	.read = dev_read,
+	.write = dev_write,
+	.flush = dev_flush,
+	.discard = dev_discard,
+	.grow = dev_grow,
+	.geometry = dev_geometry,
+	.close = dev_close,
+};
 
 struct sv_dev *image_dev(struct store_image *image)
 {

@@ -83,8 +83,15 @@ static void kept_close(struct sv_dev *d)
 	free(d);
 }
 
-static const struct sv_dev_ops kept_ops = {kept_read, kept_write,    kept_flush, kept_discard,
-					   kept_grow, kept_geometry, kept_close};
+static const struct sv_dev_ops kept_ops = {
+	.read = kept_read,
+	.write = kept_write,
+	.flush = kept_flush,
+	.discard = kept_discard,
+	.grow = kept_grow,
+	.geometry = kept_geometry,
+	.close = kept_close,
+};
 
 static struct sv_dev *keep(struct sv_dev *under)
 {

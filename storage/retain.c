@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * retain.c: the appends that the stick may still lose, kept in memory as they were written.
+ *
+ * A pulled stick loses what was not flushed, tears what was under way, and may take along pages
+ * before that; a stick that lies loses up to lie_window bytes that it had confirmed. So:
+ *
+ * Y1  An append (a part of the chain, or survivors apart) is kept from before it is sent until it
+ *     is flushed and lie_window bytes were written, and flushed, behind it.
+ * Y2  What is kept is what was sent, byte for byte: written again at its place it can only make the
+ *     medium what it was to be (reattach.c).
+ * Y3  Appends are kept in the order in which they were made; the oldest goes first.
+ *     What the sessions before wrote within the window is taken over as recovery reads it; only
+ *     their survivors apart are not.
+ * Y4  `before` names the batch of the chain that comes before the oldest one kept: the end of what
+ *     is taken to be safe.
+ *
+ * The bound: lie_window, plus what may be unflushed, plus two parts. Where it is reached, a flush
+ * comes before the next append, so it always suffices (Y1). Memory is taken in pieces of a flash
+ * page, of which every append is a whole number; pieces are touched as they are needed, the ones
+ * given back last first.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "store_impl.h"
+
+#define NO_PIECE UINT32_MAX
+#define WINDOW_MOST_BYTES (UINT64_C(256) << 20) /* whatever a store says of itself */
+
+static uint64_t window(const struct sv_store *s)
+{
+	return sv_min64(s->anchor.lie_window_bytes, WINDOW_MOST_BYTES);
+}
+
+int sv_retain_init(struct sv_store *s)
+{
+	struct sv_retain *k = &s->retain;
+	uint64_t unflushed = sv_max64(window(s) / 2, s->anchor.segment_bytes);
+	uint64_t bytes = window(s) + unflushed + 4 * (uint64_t)sv_stage_bytes(s);
+
+	if (s->opts.read_only)
+		return 0;
+	k->first = k->count = k->used = k->fresh = 0;
+	k->free_piece = NO_PIECE;
+	k->before_known = false;
+	if (k->mem)
+		return 0;
+	k->piece_bytes = s->anchor.page_bytes;
+	k->pieces = (uint32_t)(bytes / k->piece_bytes) + 1;
+	k->mem = mmap(NULL, (size_t)k->pieces * k->piece_bytes, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (k->mem == MAP_FAILED) {
+		k->mem = NULL;
+		return -ENOMEM;
+	}
+	k->next = malloc(k->pieces * sizeof(k->next[0]));
+	k->v = malloc(k->pieces * sizeof(k->v[0]));
+	return k->next && k->v ? 0 : -ENOMEM;
+}
+
+void sv_retain_free(struct sv_store *s)
+{
+	struct sv_retain *k = &s->retain;
+
+	if (k->mem)
+		munmap(k->mem, (size_t)k->pieces * k->piece_bytes);
+	free(k->next);
+	free(k->v);
+}
+
+struct sv_kept *sv_retain_nth(struct sv_store *s, uint32_t n)
+{
+	return &s->retain.v[(s->retain.first + n) % s->retain.pieces];
+}
+
+static uint32_t take_piece(struct sv_retain *k)
+{
+	uint32_t piece = k->free_piece;
+
+	if (piece != NO_PIECE)
+		k->free_piece = k->next[piece];
+	else
+		piece = k->fresh++;
+	return piece;
+}
+
+static void give_back(struct sv_retain *k, const struct sv_kept *kept)
+{
+	uint32_t piece = kept->first_piece;
+
+	for (uint32_t at = 0; at < kept->len_bytes; at += k->piece_bytes) {
+		uint32_t next = k->next[piece];
+
+		k->next[piece] = k->free_piece;
+		k->free_piece = piece;
+		piece = next;
+	}
+	k->used -= kept->len_bytes / k->piece_bytes;
+}
+
+/* Whether as much as Y1 asks for was flushed behind it. */
+static bool is_safe(const struct sv_store *s, const struct sv_kept *kept)
+{
+	uint64_t flushed = s->ledger.stick_written_bytes - s->log.unflushed_bytes;
+
+	return kept->end_bytes + window(s) <= flushed;
+}
+
+/* Gives up what is safe; with the lock held. */
+static void trim(struct sv_store *s)
+{
+	struct sv_retain *k = &s->retain;
+
+	while (k->count && is_safe(s, sv_retain_nth(s, 0))) {
+		struct sv_kept *kept = sv_retain_nth(s, 0);
+
+		give_back(k, kept);
+		if (!kept->apart) {
+			k->before = *kept; /* Y4 */
+			k->before_known = true;
+		}
+		k->first = (k->first + 1) % k->pieces;
+		k->count--;
+	}
+}
+
+/* Pieces for so many bytes, chained; false when there are not enough. With the lock held. */
+static bool reserve(struct sv_retain *k, struct sv_kept *kept)
+{
+	uint32_t count = kept->len_bytes / k->piece_bytes, *link = &kept->first_piece;
+
+	if (k->pieces - k->used < count)
+		return false;
+	k->used += count;
+	for (; count; count--) {
+		*link = take_piece(k);
+		link = &k->next[*link];
+	}
+	*link = NO_PIECE;
+	return true;
+}
+
+static void fill_pieces(struct sv_retain *k, const struct sv_kept *kept, const uint8_t *src)
+{
+	uint32_t piece = kept->first_piece;
+
+	for (uint32_t at = 0; at < kept->len_bytes; at += k->piece_bytes) {
+		memcpy(k->mem + (size_t)piece * k->piece_bytes, src + at, k->piece_bytes);
+		piece = k->next[piece];
+	}
+}
+
+int sv_retain_take(struct sv_store *s, const struct sv_part *part, const struct sv_head *h,
+		   struct sv_kept *ret_kept)
+{
+	struct sv_retain *k = &s->retain;
+	struct sv_kept kept = {.place = part->base,
+			       .len_bytes = h->total_bytes,
+			       .seq = h->seq,
+			       .next_segment = h->next_segment,
+			       .apart = h->flags & SV_BATCH_APART};
+	bool got;
+	int r = 0;
+
+	assert(kept.len_bytes % k->piece_bytes == 0);
+	memcpy(kept.hash, h->hash, SV_HASH_BYTES);
+	for (unsigned tries = 0;; tries++) {
+		pthread_mutex_lock(&s->lock);
+		trim(s);
+		got = reserve(k, &kept);
+		pthread_mutex_unlock(&s->lock);
+		if (got || tries)
+			break;
+		r = sv_log_flush(s); /* the bound: what is flushed leaves after lie_window */
+		if (r < 0)
+			return r;
+	}
+	if (!got)
+		return -ENOMEM;
+	fill_pieces(k, &kept, part->buf);
+	*ret_kept = kept;
+	return 0;
+}
+
+static struct sv_kept kept_of(const struct sv_store *s, const struct sv_walked *v)
+{
+	struct sv_kept kept = {.place = sv_place(s, v->segment, v->offset),
+			       .end_bytes = v->log_bytes + v->total_bytes,
+			       .len_bytes = v->total_bytes,
+			       .seq = v->seq,
+			       .next_segment = v->next_segment};
+
+	memcpy(kept.hash, v->hash, SV_HASH_BYTES);
+	return kept;
+}
+
+void sv_retain_adopt(struct sv_store *s, const struct sv_walk *w, const struct sv_walked *v,
+		     const uint8_t *bytes)
+{
+	struct sv_retain *k = &s->retain;
+	struct sv_kept kept = kept_of(s, v);
+
+	if (!k->mem || v->total_bytes > sv_stage_bytes(s))
+		return;
+	if (!k->count && v > w->v) {
+		k->before = kept_of(s, v - 1);
+		k->before_known = true;
+	}
+	if (!reserve(k, &kept))
+		return;
+	fill_pieces(k, &kept, bytes);
+	k->v[k->count++] = kept;
+}
+
+void sv_retain_cut(struct sv_store *s, uint64_t seq)
+{
+	while (s->retain.count && sv_retain_nth(s, s->retain.count - 1)->seq > seq)
+		give_back(&s->retain, sv_retain_nth(s, --s->retain.count));
+}
+
+void sv_retain_release(struct sv_store *s, const struct sv_kept *kept)
+{
+	pthread_mutex_lock(&s->lock);
+	give_back(&s->retain, kept);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void sv_retain_keep(struct sv_store *s, const struct sv_kept *kept)
+{
+	struct sv_retain *k = &s->retain;
+	struct sv_kept *slot = sv_retain_nth(s, k->count);
+
+	assert(k->count < k->pieces);
+	*slot = *kept;
+	slot->end_bytes = s->ledger.stick_written_bytes;
+	k->count++;
+}
+
+void sv_retain_copy(const struct sv_store *s, const struct sv_kept *kept, uint8_t *dst)
+{
+	const struct sv_retain *k = &s->retain;
+	uint32_t piece = kept->first_piece;
+
+	for (uint32_t at = 0; at < kept->len_bytes; at += k->piece_bytes) {
+		memcpy(dst + at, k->mem + (size_t)piece * k->piece_bytes, k->piece_bytes);
+		piece = k->next[piece];
+	}
+}
+
+bool sv_retain_same(const struct sv_store *s, const struct sv_kept *kept, const uint8_t *bytes)
+{
+	const struct sv_retain *k = &s->retain;
+	uint32_t piece = kept->first_piece;
+	bool same = true;
+
+	for (uint32_t at = 0; same && at < kept->len_bytes; at += k->piece_bytes) {
+		same = memcmp(bytes + at, k->mem + (size_t)piece * k->piece_bytes,
+			      k->piece_bytes) == 0;
+		piece = k->next[piece];
+	}
+	return same;
+}
+
+/* [from, from + len) of an append's bytes. */
+static void copy_part(const struct sv_retain *k, const struct sv_kept *kept, uint64_t from,
+		      uint64_t len, uint8_t *dst)
+{
+	uint32_t piece = kept->first_piece;
+
+	for (uint64_t at = 0; len; at += k->piece_bytes) {
+		if (from < at + k->piece_bytes) {
+			uint64_t n = sv_min64(len, at + k->piece_bytes - from);
+
+			memcpy(dst, k->mem + (size_t)piece * k->piece_bytes + (from - at), n);
+			dst += n;
+			from += n;
+			len -= n;
+		}
+		piece = k->next[piece];
+	}
+}
+
+bool sv_retain_read(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&s->lock);
+	for (uint32_t n = s->retain.count; n-- > 0 && !found;) {
+		const struct sv_kept *kept = sv_retain_nth(s, n);
+
+		found = place >= kept->place && place + len_bytes <= kept->place + kept->len_bytes;
+		if (found)
+			copy_part(&s->retain, kept, place - kept->place, len_bytes, buf);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return found;
+}

@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A stick is pulled under a mounted disk and comes back as another device at another folder: tools
+# see EIO meanwhile, and then nothing is missing. Another session in between: refused.
+# test-labels: once
+. "$SRC/tests/support/cli.sh"
+
+sim=$work/sim mnt=$work/mnt loop='' at=''
+mkdir "$sim" "$mnt" "$work/mnt2" "$work/stick1" "$work/stick2" "$work/stick3" "$work/stick4"
+
+at_end 'umount "$sim"'
+at_end 'detach_loop'
+at_end 'umount -l "$at"'
+at_end 'umount -l "$mnt"; umount -l "$work/mnt2"'
+
+detach_loop() {
+	[ -z "$loop" ] || losetup -d "$loop"
+}
+
+attach() {
+	loop=$(losetup -f --show --direct-io=on "$sim/stick.img")
+}
+
+# FS DIR: the stick as a device of a new name, mounted there.
+plug() {
+	[ -n "$loop" ] || attach
+	at=$2
+	case $1 in
+	ext4) mount -t ext4 "$loop" "$at" ;;
+	exfat) mount.exfat-fuse "$loop" "$at" >/dev/null ;;
+	esac
+}
+
+# The stick leaves its port; the host takes away what is left of it.
+unplug() {
+	echo unplug >"$sim/ctl"
+}
+
+clear_away() {
+	umount -l "$at"
+	losetup -d "$loop"
+	loop='' at=''
+}
+
+state() {
+	python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["state"])' "$mnt/status.json"
+}
+
+# STATE SECONDS
+wait_state() {
+	for _ in $(seq $(($2 * 20))); do
+		[ "$(state)" = "$1" ] && return
+		sleep 0.05
+	done
+	die "the state is $(state), not $1, after $2 s"
+}
+
+put() { # FILE BLOCK [FLAGS]: 64 KiB
+	dd if="$1" of="$mnt/disk.raw" bs=64k seek="$2" conv=notrunc${3:+,$3} oflag=direct status=none
+}
+
+get() { # BLOCK
+	dd if="$mnt/disk.raw" bs=64k skip="$1" count=1 iflag=direct status=none
+}
+
+pull_and_go_on() { # FS MKFS...
+	local fs=$1
+	shift
+	"$BIN/flashsim" --profile P5 --size 512M --latency off --cut drop=50,garbage=10,reorder \
+		"$sim"
+	attach
+	"$@" "$loop" >/dev/null
+	plug "$fs" "$work/stick1"
+	works "$vm" --stick "$work/stick1" init "$work/stick1"
+	works "$vm" --stick "$work/stick1" create a --size 128M
+	works "$vm" --stick "$work/stick1" mount a "$mnt"
+	for i in 1 2 3 4; do
+		head -c 64k /dev/urandom >"$work/block$i"
+	done
+	put "$work/block1" 1 fdatasync
+	put "$work/block2" 2 # not flushed, but by the close
+	exec 8<>"$mnt/disk.raw"
+	dd if="$work/block3" bs=64k seek=3 conv=notrunc oflag=direct status=none >&8
+	unplug
+
+	# Tools see an error, at once and without end; status.json goes on.
+	! put "$work/block4" 4 fdatasync 2>"$work/err" || die "$fs: a flush without a stick"
+	grep -q 'Input/output error' "$work/err" || die "$fs: $(cat "$work/err")"
+	wait_state detached 5
+	! get 100 >"$work/out" 2>"$work/err" || [ -s "$work/out" ] || die "$fs: an empty read"
+	clear_away
+	[ "$(state)" = detached ] || die "$fs: it is $(state)"
+
+	# Back, as another device, at another folder.
+	echo plug >"$sim/ctl"
+	plug "$fs" "$work/stick2"
+	wait_state ok 15
+	for i in 1 2 3; do
+		get $i | cmp - "$work/block$i" || die "$fs: block $i is not what was written"
+	done
+	put "$work/block4" 4 fdatasync || die "$fs: no flush after the stick was back"
+	exec 8>&-
+
+	# Pulled and back at once, a few times, under a writer.
+	for round in 1 2 3; do
+		head -c 64k /dev/urandom >"$work/again"
+		dd if="$work/again" of="$mnt/disk.raw" bs=4k seek=$((round * 64)) conv=notrunc \
+			oflag=direct status=none
+		unplug
+		clear_away
+		echo plug >"$sim/ctl"
+		plug "$fs" "$work/stick$((round % 2 + 1))"
+		dd if=/dev/zero of="$mnt/disk.raw" bs=4k seek=9000 count=1 conv=notrunc,fdatasync \
+			oflag=direct status=none 2>/dev/null || true
+		wait_state ok 15
+		dd if="$mnt/disk.raw" bs=4k skip=$((round * 64)) count=16 iflag=direct status=none |
+			cmp - "$work/again" || die "$fs: round $round: a write is gone"
+	done
+	works "$vm" umount "$mnt"
+	works "$vm" --stick "$at" check a --deep
+	works "$vm" --stick "$at" mount a "$mnt"
+	for i in 1 2 3; do
+		get $i | cmp - "$work/block$i" || die "$fs: block $i is gone after a new session"
+	done
+	works "$vm" umount "$mnt"
+	works "$vm" --stick "$at" wear a --json
+	json 'j["unclean_detaches"]' 0
+}
+
+# Used by another session in between: the first does not touch the stick any more.
+used_elsewhere() {
+	works "$vm" --stick "$at" mount a "$mnt"
+	put "$work/block4" 5 fdatasync
+	unplug
+	put "$work/block3" 6 2>/dev/null || true
+	wait_state detached 5
+	clear_away
+	echo plug >"$sim/ctl"
+	kill -STOP "$(findmnt -no SOURCE "$mnt" | sed 's/.*#//')" # it shall not be the first
+	plug ext4 "$work/stick3"
+	works "$vm" --stick "$at" mount a "$work/mnt2"
+	dd if="$work/block1" of="$work/mnt2/disk.raw" bs=64k seek=7 conv=notrunc,fdatasync status=none
+	works "$vm" umount "$work/mnt2"
+	local before
+	before=$(tree_of "$at")
+	kill -CONT "$(findmnt -no SOURCE "$mnt" | sed 's/.*#//')"
+	sleep 2.5
+	[ "$(state)" = detached ] || die "another session was there, and the state is $(state)"
+	refused 5 'used elsewhere since it was pulled' "$vm" umount "$mnt"
+	[ "$(tree_of "$at")" = "$before" ] || die "the refused session wrote to the stick"
+	works "$vm" --stick "$at" check a --deep
+}
+
+pull_and_go_on ext4 mkfs.ext4 -q
+used_elsewhere
+umount "$at"
+losetup -d "$loop"
+loop='' at=''
+umount "$sim"
+pull_and_go_on exfat mkfs.exfat
+
+echo "yank_mount: ok"

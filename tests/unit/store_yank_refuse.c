@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* store_yank_refuse.c: what comes back is not what was pulled: refused, and nothing is written. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "dev_crash.h"
+#include "prng.h"
+#include "stickvm/store.h"
+
+#define KIB UINT64_C(1024)
+#define DISK_BYTES (1024 * KIB)
+#define PLACE_BYTES (16 * 1024 * KIB)
+#define WINDOW_BYTES (128 * KIB)
+
+struct fixture {
+	struct dev_crash *medium;
+	struct sv_store *store;
+	struct prng rng;
+	uint8_t disk[DISK_BYTES], got[DISK_BYTES];
+};
+
+static struct dev_crash *new_medium(uint8_t id)
+{
+	const struct sv_geometry geometry = {.size_bytes = 1024 * KIB,
+					     .max_bytes = PLACE_BYTES,
+					     .erase_bytes = 64 * KIB,
+					     .page_bytes = 4 * KIB,
+					     .sector_bytes = 512};
+	struct sv_format_params params = {.size_bytes = DISK_BYTES,
+					  .segment_bytes = 64 * KIB,
+					  .page_bytes = 4 * KIB,
+					  .lie_window_bytes = WINDOW_BYTES,
+					  .checkpoint_bytes = 256 * KIB,
+					  .id = {id}};
+	struct dev_crash *medium = dev_crash_create(&geometry);
+	struct sv_dev *dev = dev_crash_open(medium, NULL);
+
+	assert_int_equal(sv_store_format(dev, &params), 0);
+	sv_dev_close(dev);
+	return medium;
+}
+
+static int open_on(struct dev_crash *medium, const struct dev_crash_cut *cut, bool read_only,
+		   uint64_t seed, struct sv_store **ret_store)
+{
+	const struct sv_open_options options = {.manual = true,
+						.read_only = read_only,
+						.batch_bytes = 256 * KIB,
+						.map_ram_bytes = 256 * KIB,
+						.host = "refuse",
+						.seed = seed};
+	struct sv_dev *dev = dev_crash_open(medium, cut);
+	int r = sv_store_open(dev, &options, ret_store);
+
+	if (r < 0)
+		sv_dev_close(dev);
+	return r;
+}
+
+static void write_some(struct fixture *f, uint64_t bytes)
+{
+	for (uint64_t done = 0; done < bytes; done += 8 * KIB) {
+		uint64_t off = 4 * KIB * prng_below(&f->rng, DISK_BYTES / (4 * KIB) - 1);
+
+		prng_fill(&f->rng, f->disk + off, 8 * KIB);
+		assert_int_equal(sv_store_write(f->store, f->disk + off, 8 * KIB, off), 0);
+		if (done % (32 * KIB) == 0)
+			assert_int_equal(sv_store_flush(f->store), 0);
+	}
+}
+
+/* A store at work; the last writes are acknowledged, and not flushed. */
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	f->rng.state = 7;
+	f->medium = new_medium(1);
+	assert_int_equal(open_on(f->medium, NULL, false, 3, &f->store), 0);
+	write_some(f, 256 * KIB);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	sv_store_abandon(f->store);
+	dev_crash_destroy(f->medium);
+	free(f);
+	return 0;
+}
+
+/* All bytes of a medium; the caller frees. */
+static uint8_t *image_of(struct dev_crash *medium, uint64_t *ret_bytes)
+{
+	struct sv_dev *dev = dev_crash_open(medium, NULL);
+	struct sv_geometry geometry;
+	uint8_t *bytes;
+
+	assert_int_equal(sv_dev_geometry(dev, &geometry), 0);
+	bytes = aligned_alloc(4096, geometry.size_bytes);
+	assert_non_null(bytes);
+	assert_int_equal(sv_dev_read(dev, bytes, geometry.size_bytes, 0), 0);
+	sv_dev_close(dev);
+	*ret_bytes = geometry.size_bytes;
+	return bytes;
+}
+
+/* Tries to go on with a medium; where that is refused it is as it was. */
+static int reattach(struct fixture *f, struct dev_crash *medium)
+{
+	uint64_t before_bytes, after_bytes;
+	uint8_t *before = image_of(medium, &before_bytes), *after;
+	struct sv_dev *dev = dev_crash_open(medium, NULL);
+	struct sv_status status;
+	int r = sv_store_reattach(f->store, dev, NULL);
+
+	if (r < 0) {
+		sv_dev_close(dev);
+		after = image_of(medium, &after_bytes);
+		assert_true(after_bytes == before_bytes && memcmp(before, after, after_bytes) == 0);
+		free(after);
+		assert_true(strlen(sv_store_why()) > 0);
+		sv_store_status(f->store, &status);
+		assert_int_equal(status.state, SV_DETACHED);
+	}
+	free(before);
+	return r;
+}
+
+static void pull(struct fixture *f)
+{
+	sv_store_detach(f->store);
+	dev_crash_power_off(f->medium, &(struct dev_crash_cut){.seed = 5});
+}
+
+static void assert_disk(struct fixture *f)
+{
+	assert_int_equal(sv_store_read(f->store, f->got, DISK_BYTES, 0), 0);
+	assert_memory_equal(f->got, f->disk, DISK_BYTES);
+}
+
+/* Goes on, closes, opens again: all is there. */
+static void assert_whole(struct fixture *f)
+{
+	int r;
+
+	assert_disk(f);
+	r = sv_store_close(f->store);
+	f->store = NULL;
+	assert_int_equal(r, 0);
+	assert_int_equal(open_on(f->medium, NULL, false, 9, &f->store), 0);
+	assert_disk(f);
+}
+
+static void same_stick(void **state)
+{
+	struct fixture *f = *state;
+	struct sv_dev *dev;
+
+	dev = dev_crash_open(f->medium, NULL);
+	assert_int_equal(sv_store_reattach(f->store, dev, NULL), -EALREADY);
+	sv_dev_close(dev);
+	pull(f);
+	assert_int_equal(reattach(f, f->medium), 0);
+	assert_whole(f);
+}
+
+/* The host slept: the same device, nothing lost, nothing to be written. */
+static void slept(void **state)
+{
+	struct fixture *f = *state;
+	struct sv_reattach did;
+	struct sv_dev *dev;
+
+	assert_int_equal(sv_store_flush(f->store), 0);
+	sv_store_detach(f->store);
+	dev = dev_crash_open(f->medium, NULL);
+	assert_int_equal(sv_store_reattach(f->store, dev, &did), 0);
+	assert_true(did.verified_bytes >= WINDOW_BYTES && did.rewritten_bytes == 0);
+	assert_int_equal(dev_crash_writes(f->medium), 0);
+	assert_whole(f);
+}
+
+static void another_session(void **state)
+{
+	struct fixture *f = *state;
+	struct sv_store *other;
+	uint8_t block[4096] = {1};
+
+	pull(f);
+	assert_int_equal(open_on(f->medium, NULL, false, 4, &other), 0);
+	assert_int_equal(sv_store_write(other, block, 4096, 0), 0);
+	assert_int_equal(sv_store_close(other), 0);
+	assert_int_equal(reattach(f, f->medium), -ESTALE);
+}
+
+/*
+ * Another session began, and the stick was pulled from that host, too, at any of its writes. If
+ * anything of it can be found, it counts; if not, it never was.
+ */
+static void another_session_cut_short(void **state)
+{
+	unsigned refused = 0, went_on = 0;
+
+	(void)state;
+	for (uint64_t at = 0; at < 3 * 24; at++) {
+		struct fixture *f;
+		struct dev_crash_cut cut = {
+			.when = DEV_CRASH_BEFORE + at % 3, .write = 1 + at / 3, .seed = at};
+		struct sv_store *other = NULL;
+		int r;
+
+		setup((void **)&f);
+		pull(f);
+		r = open_on(f->medium, &cut, false, 4, &other);
+		sv_store_abandon(other);
+		if (!dev_crash_dead(f->medium))
+			dev_crash_power_off(f->medium, &cut);
+		if (r == 0) { /* it was served from there */
+			assert_int_equal(reattach(f, f->medium), -ESTALE);
+			refused++;
+		} else {
+			r = reattach(f, f->medium);
+			assert_true(r == 0 || r == -ESTALE);
+			refused += r < 0;
+			went_on += r == 0;
+			if (r == 0)
+				assert_whole(f);
+		}
+		teardown((void **)&f);
+	}
+	assert_true(refused > 0 && went_on > 0);
+}
+
+static void another_store(void **state)
+{
+	struct fixture *f = *state;
+	struct dev_crash *other = new_medium(2);
+
+	pull(f);
+	assert_int_equal(reattach(f, other), -EMEDIUMTYPE);
+	dev_crash_destroy(other);
+	assert_int_equal(reattach(f, f->medium), 0);
+	assert_whole(f);
+}
+
+static void no_store(void **state)
+{
+	struct fixture *f = *state;
+	const struct sv_geometry geometry = {.size_bytes = 8192 * KIB, .sector_bytes = 512};
+	struct dev_crash *other = dev_crash_create(&geometry);
+
+	pull(f);
+	assert_int_equal(reattach(f, other), -EMEDIUMTYPE);
+	dev_crash_destroy(other);
+	assert_int_equal(reattach(f, f->medium), 0);
+	assert_whole(f);
+}
+
+/* A copy made before: what was written between it and the window is on no stick but the first. */
+static void older_copy(void **state)
+{
+	struct fixture *f = *state;
+	struct dev_crash *copy = dev_crash_clone(f->medium);
+
+	write_some(f, 4 * WINDOW_BYTES);
+	pull(f);
+	assert_int_equal(reattach(f, copy), -EUCLEAN);
+	dev_crash_destroy(copy);
+	assert_int_equal(reattach(f, f->medium), 0);
+	assert_whole(f);
+}
+
+/* Both anchors are gone: the log itself says whose it is, and they are written again. */
+static void anchors_gone(void **state)
+{
+	struct fixture *f = *state;
+
+	pull(f);
+	for (unsigned i = 0; i < 2; i++)
+		dev_crash_corrupt(f->medium, i * 64 * KIB + 100, 0x5a);
+	assert_int_equal(reattach(f, f->medium), 0);
+	assert_whole(f);
+}
+
+static void read_only(void **state)
+{
+	struct fixture *f = *state;
+	struct sv_store *other;
+	int r = sv_store_close(f->store);
+
+	f->store = NULL;
+	assert_int_equal(r, 0);
+	assert_int_equal(open_on(f->medium, NULL, true, 3, &f->store), 0);
+	pull(f);
+	assert_int_equal(sv_store_read(f->store, f->got, DISK_BYTES, 0), -ENODEV);
+	assert_int_equal(reattach(f, f->medium), 0);
+	assert_disk(f);
+	pull(f);
+	assert_int_equal(open_on(f->medium, NULL, false, 4, &other), 0);
+	assert_int_equal(sv_store_close(other), 0);
+	assert_int_equal(reattach(f, f->medium), -ESTALE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(same_stick, setup, teardown),
+		cmocka_unit_test_setup_teardown(slept, setup, teardown),
+		cmocka_unit_test_setup_teardown(another_session, setup, teardown),
+		cmocka_unit_test(another_session_cut_short),
+		cmocka_unit_test_setup_teardown(another_store, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_store, setup, teardown),
+		cmocka_unit_test_setup_teardown(older_copy, setup, teardown),
+		cmocka_unit_test_setup_teardown(anchors_gone, setup, teardown),
+		cmocka_unit_test_setup_teardown(read_only, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
