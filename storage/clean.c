@@ -61,10 +61,20 @@ static bool push(void **v, uint32_t *count, uint32_t *capacity, size_t size)
 	return true;
 }
 
+/* What a pass would have to write of it. What the cleaner packed itself counts as full where small
+ * units left room for records only: just what died since is to be won. */
+static uint64_t burden(const struct sv_store *s, const struct sv_seg *seg)
+{
+	uint64_t live = (uint64_t)seg->usage.live_bytes + seg->self_live;
+	uint64_t dense = sv_dense_bytes(s);
+
+	return seg->packed && seg->packed < dense ? live + dense - seg->packed : live;
+}
+
 /* Benefit by cost, as LFS has it: free space won, by age, for what must be read and written. */
 static double worth(const struct sv_store *s, const struct sv_seg *seg, bool squeeze)
 {
-	double u = (double)(seg->usage.live_bytes + seg->self_live) / s->anchor.segment_bytes;
+	double u = (double)burden(s, seg) / s->anchor.segment_bytes;
 	double age = (double)(s->log.seq - sv_min64(s->log.seq, seg->usage.last_seq)) + 1;
 
 	if (squeeze)
@@ -75,7 +85,8 @@ static double worth(const struct sv_store *s, const struct sv_seg *seg, bool squ
 /* The best victim not chosen yet; 0 if none is worth it. With the lock held. */
 static uint32_t choose(const struct sv_store *s, const struct pass *p, unsigned chosen)
 {
-	uint64_t full = p->squeeze ? s->anchor.segment_bytes : sv_victim_bytes(s);
+	uint64_t full = p->squeeze ? s->anchor.segment_bytes
+				   : sv_dense_bytes(s) - s->anchor.segment_bytes / 32;
 	int64_t least = p->squeeze ? s->anchor.segment_bytes / 64 : INT64_MIN;
 	uint32_t best = 0;
 	double best_worth = 0;
@@ -85,8 +96,8 @@ static uint32_t choose(const struct sv_store *s, const struct pass *p, unsigned 
 		uint64_t live = seg->usage.live_bytes + seg->self_live;
 		bool taken = false;
 
-		if (seg->role != SV_SEG_IDLE || live == 0 || live > full || seg->slack < least ||
-		    seg->visits >= VISITS_MAX ||
+		if (seg->role != SV_SEG_IDLE || live == 0 || burden(s, seg) > full ||
+		    seg->slack < least || seg->visits >= VISITS_MAX ||
 		    seg->visit_mark == (uint32_t)s->ledger.checkpoints + 1)
 			continue;
 		for (unsigned k = 0; k < chosen; k++)
@@ -502,6 +513,12 @@ static void close_victims(struct sv_store *s, const struct pass *p, unsigned vic
 
 		seg->visits++;
 		seg->visit_mark = (uint32_t)s->ledger.checkpoints + 1;
+	}
+	for (uint32_t i = 0; i < p->apart_count; i++) {
+		struct sv_seg *seg = &s->segs.v[p->apart[i]];
+
+		if (seg->role == SV_SEG_IDLE)
+			seg->packed = seg->usage.live_bytes;
 	}
 	s->ledger.segments_cleaned += victims;
 	pthread_mutex_unlock(&s->lock);

@@ -40,8 +40,7 @@
 #define UNIT_WORST_BYTES (SV_RAW_UNIT_BYTES + SV_REC_DATA_BYTES)
 #define PAGE_WORST_BYTES (SV_PAGE_UNIT_BYTES + SV_REC_PAGE_BYTES)
 
-/* What a segment of survivors surely holds: each pass may leave a gap and pad a page. */
-static uint64_t dense_bytes(const struct sv_store *s)
+uint64_t sv_dense_bytes(const struct sv_store *s)
 {
 	uint64_t segment = s->anchor.segment_bytes;
 	uint64_t waste = (SV_GAP_PAGES + 2ull) * s->anchor.page_bytes + segment / 64;
@@ -57,11 +56,6 @@ static uint64_t chain_bytes(const struct sv_store *s)
 	return segment - segment / 8 - segment / 16 - s->anchor.page_bytes;
 }
 
-uint64_t sv_victim_bytes(const struct sv_store *s)
-{
-	return dense_bytes(s) - s->anchor.segment_bytes / 32;
-}
-
 static uint64_t segments_for(const struct sv_store *s, uint64_t bytes)
 {
 	return bytes / chain_bytes(s) + 1;
@@ -73,12 +67,16 @@ static uint64_t batch_segments(const struct sv_store *s)
 	return segments_for(s, (uint64_t)s->arena.slots * UNIT_WORST_BYTES) + 2;
 }
 
-/* A cycle's worth. */
+/* A cycle's worth: to the next root, which may be a batch late, and twice lie_window. Of each half
+ * a lie_window chain and survivors may leave a gap. */
 static uint64_t quarantine_segments(const struct sv_store *s)
 {
-	uint64_t log_bytes = s->anchor.checkpoint_bytes + 2 * s->anchor.lie_window_bytes;
+	uint64_t log_bytes = s->anchor.checkpoint_bytes + 2 * s->anchor.lie_window_bytes +
+			     (uint64_t)s->arena.slots * UNIT_WORST_BYTES;
+	uint64_t apart = sv_max64(s->anchor.lie_window_bytes / 2, s->anchor.page_bytes);
+	uint64_t gaps = 2 * (log_bytes / apart + 1);
 
-	return segments_for(s, log_bytes) + batch_segments(s) + 3;
+	return segments_for(s, log_bytes + gaps * SV_GAP_PAGES * s->anchor.page_bytes) + 3;
 }
 
 static uint64_t map_segments(const struct sv_store *s)
@@ -100,7 +98,7 @@ static uint64_t capacity_with_grace(const struct sv_store *s)
 	uint64_t reserve = sv_reserve_segments(s);
 	uint64_t usable = s->segs.limit > reserve ? s->segs.limit - reserve : 0;
 
-	return usable * (dense_bytes(s) - s->anchor.segment_bytes / 16); /* N2 */
+	return usable * (sv_dense_bytes(s) - s->anchor.segment_bytes / 16); /* N2 */
 }
 
 uint64_t sv_grace_bytes(const struct sv_store *s)
@@ -121,7 +119,8 @@ static uint64_t spoken_for(const struct sv_store *s)
 	uint64_t dirty = s->arena.slots - s->arena.free_slots;
 
 	return s->segs.live_bytes + s->map.mapped * SV_REC_DATA_BYTES +
-	       s->map.dirty_pages * PAGE_WORST_BYTES + dirty * (UNIT_WORST_BYTES + PAGE_WORST_BYTES);
+	       s->map.dirty_pages * PAGE_WORST_BYTES +
+	       dirty * (UNIT_WORST_BYTES + PAGE_WORST_BYTES);
 }
 
 bool sv_has_space(const struct sv_store *s, uint64_t blocks)

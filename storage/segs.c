@@ -204,6 +204,7 @@ void sv_segs_begin(struct sv_segs *segs, uint32_t segment, uint64_t generation, 
 	u->used_bytes = 0;
 	u->flags = SV_SEG_CONVERTED;
 	segs->v[segment].slack = 0;
+	segs->v[segment].packed = 0;
 	segs->v[segment].visits = 0;
 	segs->v[segment].visit_mark = 0;
 	sv_segs_touch(segs, segment);

@@ -18,6 +18,8 @@ struct sv_seg {
 	struct sv_usage usage;
 	uint32_t self_live; /* bytes of the segment table's own pages in it; not in
 			     * usage.live_bytes, which could else never be written down */
+	uint32_t packed;    /* live bytes when the cleaner had filled it, in this session; 0: it did
+			     * not. What is missing from it is all that another pass would win */
 	uint8_t role;
 	uint8_t visits;	     /* by the cleaner in this generation and session */
 	uint32_t visit_mark; /* checkpoints counted at the last of them, plus one */
@@ -26,7 +28,7 @@ struct sv_seg {
 };
 
 /*
- * All segments in memory: 48 bytes each, 8192 segments on a 64 GB stick. Guarded by the store's
+ * All segments in memory: 56 bytes each, 8192 segments on a 64 GB stick. Guarded by the store's
  * lock. Its pages go to the stick with a checkpoint; `where` are the entries of those pages.
  */
 struct sv_segs {

@@ -53,9 +53,9 @@ static const struct counter ledger_counters[] = {
 };
 
 static const struct counter status_counters[] = {
-	STATUS(epoch),	       STATUS(seq),	   STATUS(size_bytes),
-	STATUS(mapped_bytes),  STATUS(used_bytes), STATUS(capacity_bytes),
-	STATUS(dirty_bytes),   STATUS(segments),   STATUS(free_segments),
+	STATUS(epoch),	       STATUS(seq),	    STATUS(size_bytes),
+	STATUS(mapped_bytes),  STATUS(used_bytes),  STATUS(capacity_bytes),
+	STATUS(dirty_bytes),   STATUS(segments),    STATUS(free_segments),
 	STATUS(map_ram_bytes), STATUS(grace_bytes),
 };
 

@@ -223,8 +223,8 @@ int sv_seal(struct sv_store *s, uint64_t stamp, bool flush);
 uint64_t sv_reserve_segments(const struct sv_store *s);
 uint64_t sv_capacity_bytes(const struct sv_store *s);
 uint64_t sv_grace_bytes(const struct sv_store *s);
-/* A segment with no more live bytes than this is worth cleaning. */
-uint64_t sv_victim_bytes(const struct sv_store *s);
+/* What a segment of survivors surely holds: each pass may leave a gap and pad a page. */
+uint64_t sv_dense_bytes(const struct sv_store *s);
 /* Whether so many more blocks may be acknowledged (N4). With lock held. */
 bool sv_has_space(const struct sv_store *s, uint64_t blocks);
 /* One step towards space where there is none: 0 to try again, -ENOSPC at the end of means (N5).
