@@ -71,9 +71,10 @@ static uint64_t batch_segments(const struct sv_store *s)
  * a lie_window chain and survivors may leave a gap. */
 static uint64_t quarantine_segments(const struct sv_store *s)
 {
-	uint64_t log_bytes = s->anchor.checkpoint_bytes + 2 * s->anchor.lie_window_bytes +
+	uint64_t lie_bytes = s->anchor.lie_window_bytes;
+	uint64_t log_bytes = sv_max64(s->anchor.checkpoint_bytes, lie_bytes) + 2 * lie_bytes +
 			     (uint64_t)s->arena.slots * UNIT_WORST_BYTES;
-	uint64_t apart = sv_max64(s->anchor.lie_window_bytes / 2, s->anchor.page_bytes);
+	uint64_t apart = sv_max64(lie_bytes / 2, s->anchor.page_bytes);
 	uint64_t gaps = 2 * (log_bytes / apart + 1);
 
 	return segments_for(s, log_bytes + gaps * SV_GAP_PAGES * s->anchor.page_bytes) + 3;

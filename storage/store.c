@@ -601,6 +601,11 @@ static int open_for_writing(struct sv_store *s)
 	}
 	if (r == -ENOSPC)
 		sv_why("there is no free segment to begin a session in");
+	/* An opening uses a segment up: sessions that end before they write must not add up. */
+	if (r == 0)
+		r = sv_make_room(s);
+	if (r == -ENOSPC)
+		r = 0; /* it can be read, and freed by discards */
 	if (r == 0 && !s->opts.manual) {
 		r = -pthread_create(&s->keeper, NULL, keeper, s);
 		s->keeper_runs = r == 0;

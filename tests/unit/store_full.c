@@ -11,12 +11,13 @@
 #include <cmocka.h>
 
 #include "dev_count.h"
+#include "dev_flashsim.h"
 #include "dev_ram.h"
 #include "prng.h"
 #include "stickvm/store.h"
 
 /*
- *	unit-store_full [--geometry=N] [--mix=N] [--seed=N] [--rounds=N]
+ *	unit-store_full [TEST] [--geometry=N] [--mix=N] [--seed=N] [--rounds=N] [--all]
  *
  * The disk is larger than its place. It is filled until ENOSPC with one mix of units, then worked
  * on at every fill from 100 % down to 50 %: overwritten at random for a capacity each, thinned out
@@ -76,13 +77,18 @@ struct world {
 	uint32_t *version;     /* of each block; 0: zeros. Its content follows from it */
 	uint8_t *buf, *want;
 	uint64_t seed;
+	uint64_t taken_bytes; /* of the place, by others */
 	bool threads;
 };
 
 static struct {
 	int geometry, mix, rounds;
 	uint64_t seed;
-} only = {-1, -1, 1, 0};
+	bool all;
+} only = {-1, -1, 1, 0, false};
+
+static bool threads; /* the next world's store has a keeper */
+static const char *filter;
 
 #define FAIL(w, ...)                                                                               \
 	do {                                                                                       \
@@ -290,10 +296,11 @@ static void verify(struct world *w)
 
 /* ---- a world ---- */
 
-/* A device that outlives the store. */
+/* A device that outlives the store, and of which others take room and give it back. */
 struct kept {
 	struct sv_dev dev;
 	struct sv_dev *under;
+	const uint64_t *taken_bytes;
 };
 
 static int kept_read(struct sv_dev *d, void *buf, size_t len, uint64_t off)
@@ -316,14 +323,23 @@ static int kept_discard(struct sv_dev *d, uint64_t off, uint64_t len)
 	return sv_dev_discard(((struct kept *)d)->under, off, len);
 }
 
-static int kept_grow(struct sv_dev *d, uint64_t size)
-{
-	return sv_dev_grow(((struct kept *)d)->under, size);
-}
-
 static int kept_geometry(struct sv_dev *d, struct sv_geometry *ret)
 {
-	return sv_dev_geometry(((struct kept *)d)->under, ret);
+	struct kept *k = (struct kept *)d;
+	int r = sv_dev_geometry(k->under, ret);
+
+	ret->max_bytes -= *k->taken_bytes;
+	if (ret->max_bytes < ret->size_bytes)
+		ret->max_bytes = ret->size_bytes;
+	return r;
+}
+
+static int kept_grow(struct sv_dev *d, uint64_t size)
+{
+	struct sv_geometry geo;
+
+	assert_int_equal(kept_geometry(d, &geo), 0);
+	return size > geo.max_bytes ? -ENOSPC : sv_dev_grow(((struct kept *)d)->under, size);
 }
 
 static void kept_close(struct sv_dev *d)
@@ -334,13 +350,14 @@ static void kept_close(struct sv_dev *d)
 static const struct sv_dev_ops kept_ops = {kept_read, kept_write,    kept_flush, kept_discard,
 					   kept_grow, kept_geometry, kept_close};
 
-static struct sv_dev *keep(struct sv_dev *under)
+static struct sv_dev *keep(struct sv_dev *under, const uint64_t *taken_bytes)
 {
 	struct kept *k = calloc(1, sizeof(*k));
 
 	assert_non_null(k);
 	k->dev = (struct sv_dev){.ops = &kept_ops, .kind = "kept"};
 	k->under = under;
+	k->taken_bytes = taken_bytes;
 	return &k->dev;
 }
 
@@ -352,11 +369,20 @@ static void open_store(struct world *w)
 				    .seed = prng_next(&w->rng) | 1,
 				    .host = "full"};
 	struct bound b = start(w);
-	int r = sv_store_open(keep(w->ram), &o, &w->st);
+	int r = sv_store_open(keep(w->ram, &w->taken_bytes), &o, &w->st);
 
 	if (r < 0)
 		FAIL(w, "open: %s: %s", strerror(-r), sv_store_why());
 	within(w, b, "open");
+}
+
+static void world_memory(struct world *w, uint64_t disk_bytes)
+{
+	w->blocks = disk_bytes / BLOCK;
+	w->version = calloc(w->blocks, sizeof(*w->version));
+	w->buf = aligned_alloc(4096, (size_t)RUN_BLOCKS * BLOCK);
+	w->want = aligned_alloc(4096, BLOCK);
+	assert_true(w->version && w->buf && w->want);
 }
 
 static void world_make(struct world *w, const struct geometry *g, enum mix mix, uint64_t seed)
@@ -373,12 +399,8 @@ static void world_make(struct world *w, const struct geometry *g, enum mix mix, 
 				     .id = {7}};
 	struct sv_dev *ram;
 
-	*w = (struct world){.g = g, .mix = mix, .seed = seed, .rng = {seed}};
-	w->blocks = p.size_bytes / BLOCK;
-	w->version = calloc(w->blocks, sizeof(*w->version));
-	w->buf = aligned_alloc(4096, (size_t)RUN_BLOCKS * BLOCK);
-	w->want = aligned_alloc(4096, BLOCK);
-	assert_true(w->version && w->buf && w->want);
+	*w = (struct world){.g = g, .mix = mix, .seed = seed, .rng = {seed}, .threads = threads};
+	world_memory(w, p.size_bytes);
 	assert_int_equal(sv_dev_ram_create(&geo, &ram), 0);
 	w->ram = dev_count_create(ram, &w->counts);
 	assert_int_equal(sv_store_format(w->ram, &p), 0);
@@ -528,6 +550,27 @@ static void run_one(const struct geometry *g, enum mix mix, uint64_t seed)
 	world_free(&w);
 }
 
+static uint64_t seed_of(int round, int geometry, int mix)
+{
+	return only.seed ? only.seed : (uint64_t)(round * 100 + geometry * 10 + mix + 1);
+}
+
+/* The default tier takes a part of them; tiny units fill a large place slowly. */
+static bool chosen(int geometry, int mix)
+{
+	static const int few[][2] = {{1, MIX_RAW_SINGLE}, {1, MIX_PACKED_RUNS}, {2, MIX_ALL}};
+
+	if (only.geometry >= 0 || only.mix >= 0)
+		return (only.geometry < 0 || only.geometry == geometry) &&
+		       (only.mix < 0 || only.mix == mix);
+	if (only.all || geometry == 0)
+		return mix != MIX_TINY || geometry == 0;
+	for (size_t i = 0; i < sizeof(few) / sizeof(few[0]); i++)
+		if (few[i][0] == geometry && few[i][1] == mix)
+			return true;
+	return false;
+}
+
 static void every_fill(void **state)
 {
 	int count = (int)(sizeof(geometries) / sizeof(geometries[0]));
@@ -536,15 +579,252 @@ static void every_fill(void **state)
 	for (int g = 0; g < count; g++)
 		for (int m = 0; m < MIXES; m++)
 			for (int i = 0; i < only.rounds; i++)
-				if ((only.geometry < 0 || only.geometry == g) &&
-				    (only.mix < 0 ? m != MIX_TINY || g == 0 : only.mix == m))
-					run_one(&geometries[g], (enum mix)m,
-						only.seed ? only.seed
-							  : (uint64_t)(i * 100 + g * 10 + m + 1));
+				if (chosen(g, m))
+					run_one(&geometries[g], (enum mix)m, seed_of(i, g, m));
+}
+
+/* ---- the guest's reserve ---- */
+
+/* Writes blocks that hold nothing yet until it is refused; how many went. */
+static uint64_t write_new(struct world *w, uint64_t most)
+{
+	uint64_t n = 0;
+
+	for (uint64_t lba = 0; lba < w->blocks && n < most; lba++)
+		if (content_of(w->version[lba]) == ZERO) {
+			if (!write_run(w, lba, 1))
+				break;
+			n++;
+		}
+	return n;
+}
+
+static void discard_some(struct world *w, uint64_t bytes)
+{
+	for (uint64_t lba = 0; lba < w->blocks && bytes >= BLOCK; lba++)
+		if (content_of(w->version[lba]) != ZERO) {
+			discard(w, lba, 1);
+			bytes -= BLOCK;
+		}
+	flush(w);
+}
+
+static void grace(void **state)
+{
+	struct world w;
+	struct sv_status full, s;
+	uint64_t got;
+
+	(void)state;
+	world_make(&w, &geometries[1], MIX_RAW_SINGLE, 5);
+	fill_up(&w);
+	full = status_of(&w);
+	assert_int_equal(full.state, SV_FULL);
+	assert_false(full.grace);
+	assert_in_range(full.grace_bytes, full.capacity_bytes / 16, full.capacity_bytes / 15);
+	assert_int_equal(write_new(&w, 1), 0);
+
+	/* Released: so much more can be written, and no more. */
+	assert_int_equal(sv_store_grace(w.st, true), 0);
+	s = status_of(&w);
+	assert_true(s.grace);
+	assert_int_equal(s.state, SV_OK);
+	assert_int_equal(s.capacity_bytes, full.capacity_bytes + full.grace_bytes);
+	got = write_new(&w, UINT64_MAX) * BLOCK;
+	assert_in_range(got, full.grace_bytes / 4 * 3, full.grace_bytes);
+	assert_int_equal(status_of(&w).state, SV_FULL);
+	verify(&w);
+
+	/* A little room does not take it back, or the guest would stop again at once. */
+	discard_some(&w, full.grace_bytes);
+	assert_true(status_of(&w).grace);
+	assert_int_equal(status_of(&w).state, SV_OK);
+	discard_some(&w, full.grace_bytes / 2);
+	assert_false(status_of(&w).grace);
+	assert_int_equal(status_of(&w).state, SV_OK);
+	assert_int_equal(status_of(&w).capacity_bytes, full.capacity_bytes);
+	assert_true(write_new(&w, UINT64_MAX) > 0);
+	assert_int_equal(status_of(&w).state, SV_FULL);
+
+	/* Taken back by hand, and it does not outlive the session. */
+	assert_int_equal(sv_store_grace(w.st, true), 0);
+	assert_true(write_new(&w, 8) == 8);
+	assert_int_equal(sv_store_grace(w.st, false), 0);
+	assert_int_equal(write_new(&w, 1), 0);
+	assert_int_equal(sv_store_grace(w.st, true), 0);
+	close_store(&w);
+	open_store(&w);
+	assert_false(status_of(&w).grace);
+	assert_int_equal(write_new(&w, 1), 0);
+	verify(&w);
+	world_free(&w);
+}
+
+/* ---- others on the same file system ---- */
+
+static void others_take_and_give(void **state)
+{
+	struct world w;
+	uint64_t before;
+
+	(void)state;
+	world_make(&w, &geometries[1], MIX_RAW_SINGLE, 6);
+	w.taken_bytes = 12 * MIB;
+	close_store(&w);
+	open_store(&w);
+	write_new(&w, 1000);
+	flush(&w);
+	w.taken_bytes = 20 * MIB; /* while the store is open: it had counted on these */
+	fill_up(&w);
+	assert_int_equal(status_of(&w).state, SV_FULL);
+	before = w.held;
+	verify(&w);
+	w.taken_bytes = 4 * MIB;
+	assert_true(write_new(&w, UINT64_MAX) * BLOCK > 6 * MIB);
+	assert_true(w.held > before);
+	w.taken_bytes = 0;
+	assert_int_equal(sv_store_grace(w.st, false), 0); /* asks as well */
+	assert_int_equal(status_of(&w).state, SV_OK);
+	fill_up(&w);
+	verify(&w);
+	churn(&w, 1);
+	verify(&w);
+	world_free(&w);
+}
+
+/* ---- a thousand sessions ---- */
+
+static void sessions(const struct geometry *g, unsigned count, bool clean)
+{
+	struct world w;
+	struct sv_status s;
+
+	world_make(&w, g, MIX_ALL, 8);
+	fill_up(&w);
+	for (unsigned i = 0; i < count; i++) {
+		if (clean) {
+			close_store(&w);
+		} else {
+			sv_store_abandon(w.st);
+			w.st = NULL;
+		}
+		open_store(&w);
+		if (i % 100 == 0) {
+			verify(&w);
+			write_new(&w, 1);
+		}
+	}
+	s = status_of(&w);
+	print_message("%s: %u sessions that end %s, %" PRIu64 " of %" PRIu64
+		      " segments free, %" PRIu64 " MiB written\n",
+		      g->name, count, clean ? "well" : "without a close", s.free_segments,
+		      s.segments, s.ledger.stick_written_bytes / MIB);
+	verify(&w);
+	churn(&w, 0.1);
+	discard_some(&w, 2 * MIB);
+	assert_true(write_new(&w, 64) > 0);
+	churn(&w, 0.5);
+	verify(&w);
+	world_free(&w);
+}
+
+static void a_thousand_sessions(void **state)
+{
+	(void)state;
+	sessions(&geometries[0], 1000, true);
+	sessions(&geometries[0], 300, false);
+	sessions(&geometries[1], 200, true);
+	sessions(&geometries[1], 100, false);
+}
+
+/* ---- how it slows down ---- */
+
+#define STICK_BYTES (256ull * MIB)
+#define STEPS 12
+
+/* MB a second on the virtual clock for random blocks and a flush behind every sixteen. */
+static double rate_at(struct world *w, struct fsim_stick *stick, double *ret_longest_s)
+{
+	uint64_t bytes = 0, longest_ns = 0, before_ns;
+	struct fsim_counters c;
+
+	fsim_stick_reset_counters(stick);
+	for (unsigned i = 0; i < 512; i++) {
+		fsim_stick_counters(stick, &c);
+		before_ns = c.busy_ns;
+		for (unsigned k = 0; k < 16; k++) {
+			uint64_t n = 0;
+
+			if (overwrite_some(w, &n))
+				bytes += n;
+		}
+		flush(w);
+		fsim_stick_counters(stick, &c);
+		if (c.busy_ns - before_ns > longest_ns)
+			longest_ns = c.busy_ns - before_ns;
+	}
+	*ret_longest_s = (double)longest_ns / 1e9;
+	return (double)bytes / 1e6 / ((double)c.busy_ns / 1e9);
+}
+
+static void slows_down_smoothly(void **state)
+{
+	static const double fills[STEPS] = {0.5,  0.6,	0.7,  0.8,  0.85, 0.9,
+					    0.93, 0.95, 0.97, 0.98, 0.99, 0.995};
+	const struct fsim_config config = {
+		.profile = fsim_profile_find("P3"), .size_bytes = STICK_BYTES, .seed = 3};
+	static const struct geometry of_stick = {
+		.name = "stick", .place_bytes = STICK_BYTES, .batch_bytes = 4 * MIB};
+	struct sv_format_params p = {.size_bytes = 2 * STICK_BYTES,
+				     .segment_bytes = 4 * MIB,
+				     .lie_window_bytes = 2 * MIB,
+				     .checkpoint_bytes = 4 * MIB};
+	struct fsim_stick *stick;
+	struct world w = {.g = &of_stick, .mix = MIX_RAW_SINGLE, .seed = 9, .rng = {9}};
+	double rate = 0, longest;
+
+	(void)state;
+	assert_int_equal(fsim_stick_new(&config, &stick), 0);
+	assert_int_equal(fsim_dev_open(stick, true, &w.ram), 0);
+	world_memory(&w, p.size_bytes);
+	assert_int_equal(sv_store_format(w.ram, &p), 0);
+	open_store(&w);
+	for (size_t i = 0; i < STEPS; i++) {
+		double was = rate;
+
+		while (fill_now(&w) < fills[i] &&
+		       write_run(&w, prng_below(&w.rng, w.blocks - 8), 8))
+			;
+		churn(&w, 1); /* until its garbage lies as it does in the long run */
+		rate = rate_at(&w, stick, &longest);
+		print_message("%5.1f %% full: %.2f MB/s, longest write and flush %.2f s\n",
+			      100 * fills[i], rate, longest);
+		if (i > 0 && rate < was / 2)
+			FAIL(&w, "a cliff at %.1f %%: %.2f MB/s after %.2f", 100 * fills[i], rate,
+			     was);
+		if (longest > 10)
+			FAIL(&w, "a flush took %.1f s", longest);
+	}
+	verify(&w);
+	world_free(&w);
+	fsim_stick_free(stick);
+}
+
+static void with_the_keeper(void **state)
+{
+	(void)state;
+	threads = true;
+	run_one(&geometries[0], MIX_ALL, 77);
+	run_one(&geometries[1], MIX_RAW_SINGLE, 78);
+	threads = false;
 }
 
 static void take_option(const char *arg)
 {
+	if (arg[0] != '-')
+		filter = arg;
+	if (strcmp(arg, "--all") == 0)
+		only.all = true;
 	sscanf(arg, "--geometry=%d", &only.geometry);
 	sscanf(arg, "--mix=%d", &only.mix);
 	sscanf(arg, "--rounds=%d", &only.rounds);
@@ -555,9 +835,15 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_fill),
+		cmocka_unit_test(with_the_keeper),
+		cmocka_unit_test(grace),
+		cmocka_unit_test(others_take_and_give),
+		cmocka_unit_test(a_thousand_sessions),
+		cmocka_unit_test(slows_down_smoothly),
 	};
 
 	for (int i = 1; i < argc; i++)
 		take_option(argv[i]);
+	cmocka_set_test_filter(only.geometry >= 0 || only.mix >= 0 ? "every_fill" : filter);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
