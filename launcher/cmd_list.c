@@ -1,45 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* cmd_list.c: `list`: the VMs on the stick. */
-#include <errno.h>
 #include <stdlib.h>
 
 #include "size.h"
 #include "ui.h"
 #include "verbs.h"
+#include "vm_look.h"
 #include "vm_pick.h"
-#include "vm_store.h"
 
-/* What a short look at the store tells: "stopped", "in use", "damaged", "missing". */
-struct look {
-	const char *state;
-	uint64_t used_bytes; /* 0: unknown */
-};
-
-static struct look look_at(const struct stick *stick, const struct vm *vm)
-{
-	static const struct sv_open_options quiet = {.read_only = true, .manual = true};
-	struct sv_store *store;
-	struct sv_status status;
-	struct err err;
-
-	if (vm_store_open(stick, vm, &quiet, &store, &err) < 0) {
-		switch (err.status) {
-		case EXIT_LOCKED:
-			return (struct look){"in use", 0};
-		case EXIT_DAMAGE:
-			return (struct look){"damaged", 0};
-		case EXIT_NO_STICK:
-			return (struct look){"missing", 0};
-		default:
-			return (struct look){"unreadable", 0};
-		}
-	}
-	sv_store_status(store, &status);
-	sv_store_abandon(store);
-	return (struct look){"stopped", status.used_bytes};
-}
-
-static void add_row(struct ui_table *table, const struct vm *vm, const struct look *look)
+static void add_row(struct ui_table *table, const struct vm *vm, const struct vm_look *look)
 {
 	char size[32], used[32], ram[32], cpus[16];
 	const char *cells[] = {vm->name,
@@ -55,12 +24,16 @@ static void add_row(struct ui_table *table, const struct vm *vm, const struct lo
 	ui_table_row(table, cells);
 }
 
-static json_t *row_json(const struct vm *vm, const struct look *look)
+static json_t *known(uint64_t bytes)
 {
-	return json_pack("{s:s, s:s, s:I, s:o, s:I, s:i, s:s, s:s}", "name", vm->name, "state",
+	return bytes ? json_integer((json_int_t)bytes) : json_null();
+}
+
+static json_t *row_json(const struct vm *vm, const struct vm_look *look)
+{
+	return json_pack("{s:s, s:s, s:I, s:o, s:o, s:I, s:i, s:s, s:s}", "name", vm->name, "state",
 			 look->state, "size_bytes", (json_int_t)vm->size_bytes, "used_bytes",
-			 look->used_bytes ? json_integer((json_int_t)look->used_bytes)
-					  : json_null(),
+			 known(look->used_bytes), "capacity_bytes", known(look->capacity_bytes),
 			 "ram_bytes", (json_int_t)vm->ram_bytes, "cpus", (int)vm->cpus, "os",
 			 vm_os_text(vm->os), "uuid", vm->uuid);
 }
@@ -69,9 +42,10 @@ static json_t *row_json(const struct vm *vm, const struct look *look)
 static bool list_one(const struct args *args, const struct stick *stick, const char *name,
 		     struct ui_table *table, json_t *array)
 {
-	struct look look;
+	struct vm_look look;
 	struct err err;
 	struct vm vm;
+	char text[256];
 
 	if (vm_pick_load(stick, name, &vm, &err) < 0) {
 		const char *cells[] = {name, "unreadable", "-", "-", "-", "-", "-"};
@@ -82,9 +56,11 @@ static bool list_one(const struct args *args, const struct stick *stick, const c
 				      json_pack("{s:s, s:s}", "name", name, "state", "unreadable"));
 		return false;
 	}
-	look = look_at(stick, &vm);
+	look = vm_look(stick, &vm);
 	add_row(table, &vm, &look);
 	json_array_append_new(array, row_json(&vm, &look));
+	if (vm_look_warn_disk(vm.name, look.used_bytes, look.capacity_bytes, text, sizeof(text)))
+		ui_warn(args, "%s", text);
 	vm_free(&vm);
 	return true;
 }
@@ -122,6 +98,7 @@ int cmd_list(const struct args *args)
 	struct err err;
 	char **names;
 	size_t count;
+	char text[256];
 	int status;
 
 	if (stick_open(args->stick, &stick, &err) < 0)
@@ -131,6 +108,8 @@ int cmd_list(const struct args *args)
 		return ui_fail(args, &err);
 	}
 	status = list_all(args, &stick, names, count);
+	if (vm_look_warn_stick(stick.dir, text, sizeof(text)))
+		ui_warn(args, "%s", text);
 	stick_names_free(names, count);
 	stick_free(&stick);
 	return status;

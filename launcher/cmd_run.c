@@ -15,6 +15,7 @@
 #include "tune.h"
 #include "ui.h"
 #include "verbs.h"
+#include "vm_look.h"
 #include "vm_store.h"
 
 enum { VARS_MAX_BYTES = 64 << 20 };
@@ -307,6 +308,19 @@ static int check_files(const struct job *job, struct err *err)
 	return 0;
 }
 
+static void say_room(const struct job *job, struct sv_store *store)
+{
+	struct sv_status status;
+	char text[256];
+
+	sv_store_status(store, &status);
+	if (vm_look_warn_disk(job->vm.name, status.used_bytes, status.capacity_bytes, text,
+			      sizeof text))
+		say(NULL, text);
+	if (vm_look_warn_stick(job->stick.dir, text, sizeof text))
+		say(NULL, text);
+}
+
 static int session(struct job *job, struct err *err)
 {
 	const struct run_request req = {
@@ -327,6 +341,7 @@ static int session(struct job *job, struct err *err)
 	run_block_signals();
 	if (open_store(job, &store, err) < 0)
 		return err->status;
+	say_room(job, store);
 	if (prepare_vars(job, err) < 0 || run_dir_make(&job->dir, err) < 0) {
 		vm_store_close(&job->stick, &job->vm, store, &ignored);
 		return err->status;

@@ -6,8 +6,8 @@
 #include "size.h"
 #include "ui.h"
 #include "verbs.h"
+#include "vm_look.h"
 #include "vm_pick.h"
-#include "vm_store.h"
 
 /* Sizes in bytes and numbers as numbers; what is not set is null. */
 static json_t *settings_json(const struct vm *vm)
@@ -43,25 +43,57 @@ static void print_settings(const struct vm *vm)
 	ui_table_print(table, stdout);
 }
 
+/* What the disk takes on the stick, of what it may. */
+static void print_room(const struct vm_look *look)
+{
+	char used[32], all[32];
+
+	if (look->used_bytes && look->capacity_bytes)
+		printf("its disk takes %s of %s on the stick (%u %%)\n",
+		       size_human(look->used_bytes, used, sizeof(used)),
+		       size_human(look->capacity_bytes, all, sizeof(all)),
+		       vm_look_percent(look->used_bytes, look->capacity_bytes));
+}
+
+static void warn_room(const struct args *args, const struct vm_pick *pick,
+		      const struct vm_look *look)
+{
+	char text[256];
+
+	if (vm_look_warn_disk(pick->vm.name, look->used_bytes, look->capacity_bytes, text,
+			      sizeof(text)))
+		ui_warn(args, "%s", text);
+	if (vm_look_warn_stick(pick->stick.dir, text, sizeof(text)))
+		ui_warn(args, "%s", text);
+}
+
 int cmd_show(const struct args *args)
 {
 	struct vm_pick pick;
+	struct vm_look look;
 	struct err err;
 	char *folder;
 	int status = EXIT_DONE;
 
 	if (vm_pick(args, args_operand(args, 0), &pick, &err) < 0)
 		return ui_fail(args, &err);
+	look = vm_look(&pick.stick, &pick.vm);
 	folder = stick_vm_path(&pick.stick, pick.vm.name, NULL);
 	if (args_has(args, "json")) {
 		json_t *json = settings_json(&pick.vm);
 
 		json_object_set_new(json, "folder", json_string(folder));
+		json_object_set_new(json, "state", json_string(look.state));
+		json_object_set_new(json, "used_bytes", json_integer((json_int_t)look.used_bytes));
+		json_object_set_new(json, "capacity_bytes",
+				    json_integer((json_int_t)look.capacity_bytes));
 		status = ui_json(args, json);
 	} else {
 		print_settings(&pick.vm);
 		printf("\nin %s/vm.yaml\n", folder);
+		print_room(&look);
 	}
+	warn_room(args, &pick, &look);
 	free(folder);
 	vm_pick_free(&pick);
 	return status;

@@ -199,7 +199,7 @@ static void tick(struct session *s)
 	}
 	if (now >= s->due.calm_ms) {
 		s->due.calm_ms = INT64_MAX;
-		s->io_error = false;
+		s->io_error = s->resumed = false;
 		s->retry_wait_ms = 0;
 		session_say(s, "%s: the disk works again, the VM goes on", s->req->vm->name);
 	}

@@ -13,7 +13,8 @@
 #include "err.h"
 
 /*
- * A request is one line, {"do": "status"} or {"do": "stop", "timeout_s": 60, "force": false};
+ * A request is one line, {"do": "status"} or {"do": "stop", "timeout_s": 60, "force": false}
+ * or {"do": "resume", "grace": false};
  * its reply is one line as well: {"ok": true, ...} or {"ok": false, "error": "..."}. The reply to
  * "stop" comes when the disk is closed.
  */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "run_session.h"
+#include "size.h"
 
 enum {
 	COMMAND_MS = 30000,
@@ -53,6 +54,49 @@ void events_retry(struct session *s)
 		qmp_send(s->qmp, "cont", NULL, COMMAND_MS, on_cont, s);
 }
 
+const char *events_resume(struct session *s, bool grace)
+{
+	struct sv_status status;
+
+	if (s->phase != PHASE_PAUSED)
+		return "it is not paused; there is nothing to go on from";
+	sv_store_status(s->disk.store, &status);
+	if (grace && status.state != SV_FULL && !status.grace)
+		return "the stick is not full; go on without --grace";
+	if (grace && status.grace && status.state == SV_FULL)
+		return "the guest's reserve is used up already; free space on the stick and go on "
+		       "without --grace, or end it with 'stickvm stop --force'";
+	if (sv_store_grace(s->disk.store, grace || status.grace) < 0)
+		return "the disk cannot be written";
+	s->io_error = false; /* what comes now is news */
+	s->retry_wait_ms = 0;
+	s->resumed = true;
+	events_retry(s);
+	return NULL;
+}
+
+static void report_full(struct session *s, const struct sv_status *status)
+{
+	const char *name = s->req->vm->name;
+	char used[32], grace[32];
+
+	size_human(status->used_bytes, used, sizeof used);
+	size_human(status->grace_bytes, grace, sizeof grace);
+	if (status->grace)
+		session_say(s,
+			    "%s: the stick is full and the guest's reserve is used up: the VM is "
+			    "paused; free space on the stick, and it goes on ('stickvm resume %s' "
+			    "at once), or end it with 'stickvm stop --force'",
+			    name, name);
+	else
+		session_say(s,
+			    "%s: the stick is full (%s used): the VM is paused and the guest knows "
+			    "nothing of it; free space on the stick, and it goes on ('stickvm "
+			    "resume %s' at once), or let it write %s more to delete files inside "
+			    "and trim with 'stickvm resume %s --grace'",
+			    name, used, name, grace, name);
+}
+
 /* What the error means and what to do, by what the store says: QEMU's `reason` is for people and
  * in words that change. */
 static void report_error(struct session *s, const char *operation, bool no_space)
@@ -62,12 +106,7 @@ static void report_error(struct session *s, const char *operation, bool no_space
 
 	sv_store_status(s->disk.store, &status);
 	if (no_space || status.state == SV_FULL)
-		session_say(
-			s,
-			"%s: the stick is full: the VM is paused and the guest knows nothing of "
-			"it; end it with 'stickvm stop --force', free space on the stick and "
-			"run it again",
-			name);
+		report_full(s, &status);
 	else if (status.state == SV_DETACHED)
 		session_say(s,
 			    "%s: the stick went away: the VM is paused; end it with 'stickvm stop "
@@ -118,7 +157,7 @@ static void on_resume(struct session *s)
 {
 	if (s->phase == PHASE_PAUSED)
 		s->phase = PHASE_RUNNING;
-	if (s->io_error)
+	if (s->io_error || s->resumed)
 		s->due.calm_ms = session_now_ms() + CALM_MS;
 }
 

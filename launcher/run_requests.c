@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "run_session.h"
+#include "stickvm/status_json.h"
 
 static json_t *refusal(const char *why)
 {
@@ -26,7 +27,13 @@ static json_t *status_reply(struct session *s)
 {
 	const struct run_request *req = s->req;
 
-	return json_pack("{s:b, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:s, s:I, s:s, s:s}", "ok", 1,
+	struct sv_status disk;
+
+	sv_store_status(s->disk.store, &disk);
+	return json_pack("{s:b, s:I, s:I, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:s, s:I, s:s, "
+			 "s:s}",
+			 "ok", 1, "used_bytes", (json_int_t)disk.used_bytes, "capacity_bytes",
+			 (json_int_t)disk.capacity_bytes, "disk_state", sv_state_name(disk.state),
 			 "name", req->vm->name, "uuid", req->vm->uuid, "state", phase_name(s),
 			 "io_error", s->io_error, "pid", (json_int_t)getpid(), "qemu_pid",
 			 (json_int_t)s->qemu.pid, "accel",
@@ -59,6 +66,18 @@ static void take_stop(struct session *s, unsigned client, const json_t *request)
 	ending_ask(s);
 }
 
+/* {"do": "resume", "grace": B} */
+static json_t *resume_reply(struct session *s, const json_t *request)
+{
+	const char *why = events_resume(s, json_is_true(json_object_get(request, "grace")));
+	struct sv_status disk;
+
+	if (why)
+		return refusal(why);
+	sv_store_status(s->disk.store, &disk);
+	return json_pack("{s:b, s:I}", "ok", 1, "grace_bytes", (json_int_t)disk.grace_bytes);
+}
+
 void requests_take(void *ctx, unsigned client, const json_t *request)
 {
 	struct session *s = ctx;
@@ -66,6 +85,8 @@ void requests_take(void *ctx, unsigned client, const json_t *request)
 
 	if (what && strcmp(what, "status") == 0)
 		control_reply(&s->control, client, status_reply(s));
+	else if (what && strcmp(what, "resume") == 0)
+		control_reply(&s->control, client, resume_reply(s, request));
 	else if (what && strcmp(what, "stop") == 0)
 		take_stop(s, client, request);
 	else

@@ -50,6 +50,7 @@ struct session {
 	unsigned terminations; /* SIGTERMs and SIGHUPs so far */
 	bool asking;	       /* a question waits on the terminal */
 	bool io_error;	       /* reported, not yet over */
+	bool resumed;	       /* by a user; not yet known whether for good */
 	unsigned retry_wait_ms;
 	bool disk_lost;		  /* the FUSE server ended under QEMU */
 	char shutdown_reason[32]; /* of QEMU's SHUTDOWN event; "": none came */
@@ -75,6 +76,8 @@ int64_t ending_next_ms(const struct session *s);
 qmp_on_event events_take;
 void events_ask_status(struct session *s);
 void events_retry(struct session *s);
+/* A user lets a paused VM go on, with the guest's reserve where `grace`; NULL, else why not. */
+const char *events_resume(struct session *s, bool grace);
 
 /* What other processes ask (run_requests.c). */
 control_on_request requests_take;

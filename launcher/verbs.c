@@ -131,6 +131,11 @@ static const struct opt opts_stop[] = {
 	{0},
 };
 
+static const struct opt opts_resume[] = {
+	{.name = "grace", .help = "with the guest's reserve, where the stick is full"},
+	{0},
+};
+
 static const struct opt opts_mount[] = {
 	{.name = "foreground", .help = "stay, and end with umount, Ctrl-C or SIGTERM"},
 	{.name = "read-only", .help = "write nothing"},
@@ -206,7 +211,17 @@ const struct verb verbs[] = {
 	 .help = "ask a running VM to power off"},
 	LATER("suspend", "[NAME]", "freeze a VM to the stick"),
 	LATER("park", "[NAME]", "freeze a VM to this host when the stick is gone"),
-	LATER("resume", "[NAME]", "go on after a pause"),
+	{.name = "resume",
+	 .operands = "[NAME]",
+	 .max = 1,
+	 .opts = opts_resume,
+	 .run = cmd_resume,
+	 .help = "let a VM that was paused go on",
+	 .more = "A VM is paused when its disk fails or the stick is full. It tries again by "
+		 "itself; "
+		 "'resume' does so at once. On a full stick --grace lets it write up to 64 MiB "
+		 "more, "
+		 "so that files inside can be deleted and their space given back (fstrim)."},
 	{.name = "mount",
 	 .operands = "NAME DIR",
 	 .min = 2,

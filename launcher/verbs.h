@@ -12,6 +12,7 @@ verb_run cmd_init;
 verb_run cmd_create;
 verb_run cmd_run;
 verb_run cmd_stop;
+verb_run cmd_resume;
 verb_run cmd_mount;
 verb_run cmd_umount;
 verb_run cmd_list;

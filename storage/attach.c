@@ -108,6 +108,13 @@ int sv_io_grow(struct sv_store *s, uint64_t size_bytes)
 	return leave(s, dev, dev ? sv_dev_grow(dev, size_bytes) : 0);
 }
 
+int sv_io_geometry(struct sv_store *s, struct sv_geometry *ret_geometry)
+{
+	struct sv_dev *dev = enter(s);
+
+	return leave(s, dev, dev ? sv_dev_geometry(dev, ret_geometry) : 0);
+}
+
 void sv_store_detach(struct sv_store *s)
 {
 	atomic_store(&s->detached, true);

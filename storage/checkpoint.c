@@ -8,6 +8,8 @@
  *     place; the segment table comes last, since writing the map changes it. The table's own pages
  *     are counted apart (segs.h: self_live), or it could never be finished.
  * K3  An anchor names a root only after a flush behind that root and lie_window bytes more (R2).
+ * K4  And only after lie_window bytes behind the first anchors that named the root before, or the
+ *     gate would never open over sessions shorter than that (`named_log_bytes`).
  */
 #include <assert.h>
 #include <errno.h>
@@ -315,14 +317,23 @@ void sv_update_gate(struct sv_store *s)
 		sv_segs_set_gate(&s->segs, pair->root.seq);
 }
 
+/* K4. With lock held. */
+static const struct sv_mark *next_root(const struct sv_store *s)
+{
+	const struct sv_mark *root = settled(s, &s->roots);
+	const struct sv_mark *pair = settled(s, &s->anchors);
+
+	if (!root || root->root.seq <= s->anchor.root.seq)
+		return NULL;
+	return pair && pair->root.seq == s->anchor.root.seq ? root : NULL;
+}
+
 bool sv_anchor_due(struct sv_store *s)
 {
-	const struct sv_mark *root;
 	bool due;
 
 	pthread_mutex_lock(&s->lock);
-	root = settled(s, &s->roots);
-	due = root && root->root.seq > s->anchor.root.seq;
+	due = next_root(s) != NULL;
 	pthread_mutex_unlock(&s->lock);
 	return due;
 }
@@ -347,9 +358,11 @@ int sv_write_anchors(struct sv_store *s)
 	int r = posix_memalign((void **)&buf, 4096, SV_ANCHOR_BYTES) ? -ENOMEM : 0;
 
 	pthread_mutex_lock(&s->lock);
-	root = settled(s, &s->roots);
-	if (root && root->root.seq > a.root.seq)
+	root = next_root(s);
+	if (root) {
 		a.root = root->root;
+		a.named_log_bytes = s->ledger.stick_written_bytes;
+	}
 	a.anchor_seq++;
 	a.epoch = s->log.epoch;
 	a.opening = s->log.opening;
@@ -372,11 +385,12 @@ int sv_write_anchors(struct sv_store *s)
 	s->anchor.root = a.root;
 	s->anchor.anchor_seq = a.anchor_seq;
 	s->anchor.log_bytes = a.log_bytes;
+	s->anchor.named_log_bytes = a.named_log_bytes;
 	s->anchor.gate_seq = a.gate_seq;
 	s->anchor.epoch = a.epoch;
 	s->anchor.opening = a.opening;
 	memcpy(s->anchor.before_opening, a.before_opening, SV_HASH_BYTES);
-	sv_marks_add(&s->anchors, &a.root, s->ledger.stick_written_bytes);
+	sv_marks_add(&s->anchors, &a.root, a.named_log_bytes);
 	sv_update_gate(s);
 	pthread_mutex_unlock(&s->lock);
 	return 0;

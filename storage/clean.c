@@ -35,6 +35,7 @@ struct pass {
 	uint64_t gather_bytes, gathered;
 	struct survivor *v;
 	uint32_t count, capacity;
+	uint64_t left; /* units that survivors not written yet may become */
 	struct sv_record *moves;
 	uint32_t move_count, move_capacity;
 	uint8_t expanded[SV_UNIT_MAX_BLOCKS * SV_BLOCK_BYTES];
@@ -42,6 +43,7 @@ struct pass {
 	uint32_t segments[VICTIMS];
 	uint32_t apart[VICTIMS + 2]; /* segments that took survivors */
 	uint32_t apart_count;
+	bool squeeze; /* what units take beyond their live blocks is what is to be won */
 };
 
 static bool push(void **v, uint32_t *count, uint32_t *capacity, size_t size)
@@ -59,19 +61,33 @@ static bool push(void **v, uint32_t *count, uint32_t *capacity, size_t size)
 	return true;
 }
 
-/* Benefit by cost, as LFS has it: free space won, by age, for what must be read and written. */
-static double worth(const struct sv_store *s, const struct sv_seg *seg)
+/* What a pass would have to write of it. What the cleaner packed itself counts as full where small
+ * units left room for records only: just what died since is to be won. */
+static uint64_t burden(const struct sv_store *s, const struct sv_seg *seg)
 {
-	double u = (double)(seg->usage.live_bytes + seg->self_live) / s->anchor.segment_bytes;
+	uint64_t live = (uint64_t)seg->usage.live_bytes + seg->self_live;
+	uint64_t dense = sv_dense_bytes(s);
+
+	return seg->packed && seg->packed < dense ? live + dense - seg->packed : live;
+}
+
+/* Benefit by cost, as LFS has it: free space won, by age, for what must be read and written. */
+static double worth(const struct sv_store *s, const struct sv_seg *seg, bool squeeze)
+{
+	double u = (double)burden(s, seg) / s->anchor.segment_bytes;
 	double age = (double)(s->log.seq - sv_min64(s->log.seq, seg->usage.last_seq)) + 1;
 
+	if (squeeze)
+		return (double)seg->slack;
 	return (1 - u) * age / (1 + u);
 }
 
 /* The best victim not chosen yet; 0 if none is worth it. With the lock held. */
 static uint32_t choose(const struct sv_store *s, const struct pass *p, unsigned chosen)
 {
-	uint64_t full = s->anchor.segment_bytes - s->anchor.segment_bytes / 16;
+	uint64_t full = p->squeeze ? s->anchor.segment_bytes
+				   : sv_dense_bytes(s) - s->anchor.segment_bytes / 32;
+	int64_t least = p->squeeze ? s->anchor.segment_bytes / 64 : INT64_MIN;
 	uint32_t best = 0;
 	double best_worth = 0;
 
@@ -80,14 +96,14 @@ static uint32_t choose(const struct sv_store *s, const struct pass *p, unsigned 
 		uint64_t live = seg->usage.live_bytes + seg->self_live;
 		bool taken = false;
 
-		if (seg->role != SV_SEG_IDLE || live == 0 || live > full ||
-		    seg->visits >= VISITS_MAX ||
+		if (seg->role != SV_SEG_IDLE || live == 0 || burden(s, seg) > full ||
+		    seg->slack < least || seg->visits >= VISITS_MAX ||
 		    seg->visit_mark == (uint32_t)s->ledger.checkpoints + 1)
 			continue;
 		for (unsigned k = 0; k < chosen; k++)
 			taken |= p->segments[k] == i;
-		if (!taken && worth(s, seg) > best_worth) {
-			best_worth = worth(s, seg);
+		if (!taken && worth(s, seg, p->squeeze) > best_worth) {
+			best_worth = worth(s, seg, p->squeeze);
 			best = (uint32_t)i;
 		}
 	}
@@ -296,7 +312,7 @@ static int by_lba(const void *a, const void *b)
 /* Room for a unit in the segment apart: a part that fits it, rolling as needed. */
 static int apart_space(struct sv_store *s, struct pass *p, struct sv_part *part, uint32_t stored)
 {
-	uint32_t records = apart_record_bytes(s);
+	uint32_t records = (uint32_t)sv_min64(apart_record_bytes(s), p->left * SV_REC_DATA_BYTES);
 	int r = 0;
 
 	if (part->buf && sv_part_fits(part, SV_REC_DATA_BYTES, stored))
@@ -448,8 +464,12 @@ static int write_survivors(struct sv_store *s, struct pass *p)
 	leave_gap(s);
 	if (p->count)
 		qsort(p->v, p->count, sizeof(p->v[0]), by_lba);
-	for (uint32_t i = 0; r == 0 && i < p->count; i++)
+	for (uint32_t i = 0; i < p->count; i++)
+		p->left += (unsigned)__builtin_popcountll(p->v[i].mask);
+	for (uint32_t i = 0; r == 0 && i < p->count; i++) {
 		r = put_survivor(s, p, &part, &p->v[i]);
+		p->left -= (unsigned)__builtin_popcountll(p->v[i].mask);
+	}
 	if (r == 0 && part.buf && part.records)
 		r = sv_part_append_apart(s, &part);
 	return r == 0 && p->count ? sv_log_flush(s) : r; /* M2 */
@@ -502,6 +522,12 @@ static void close_victims(struct sv_store *s, const struct pass *p, unsigned vic
 		seg->visits++;
 		seg->visit_mark = (uint32_t)s->ledger.checkpoints + 1;
 	}
+	for (uint32_t i = 0; i < p->apart_count; i++) {
+		struct sv_seg *seg = &s->segs.v[p->apart[i]];
+
+		if (seg->role == SV_SEG_IDLE)
+			seg->packed = seg->usage.live_bytes;
+	}
 	s->ledger.segments_cleaned += victims;
 	pthread_mutex_unlock(&s->lock);
 }
@@ -524,7 +550,7 @@ static void *map_bytes(size_t len)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-int sv_clean_pass(struct sv_store *s, bool *ret_progress)
+int sv_clean_pass(struct sv_store *s, bool squeeze, bool *ret_progress)
 {
 	struct pass *p = calloc(1, sizeof(*p));
 	unsigned victims = 0;
@@ -532,6 +558,7 @@ int sv_clean_pass(struct sv_store *s, bool *ret_progress)
 
 	*ret_progress = false;
 	if (r == 0) {
+		p->squeeze = squeeze;
 		p->gather_bytes = (uint64_t)s->anchor.segment_bytes + s->anchor.segment_bytes / 2;
 		p->victim = map_bytes(s->anchor.segment_bytes);
 		p->gather = map_bytes(p->gather_bytes);
@@ -551,5 +578,49 @@ int sv_clean_pass(struct sv_store *s, bool *ret_progress)
 	*ret_progress = r == 0 && victims;
 	if (p)
 		pass_free(s, p);
+	return r;
+}
+
+/* One leaf; `*lba` moves behind it. */
+static int slack_of_leaf(struct sv_store *s, uint64_t *lba, struct sv_need *need)
+{
+	struct sv_page *leaf;
+	int r = sv_map_next(&s->map, *lba, lba, need);
+
+	if (r < 0 || *lba >= s->blocks)
+		return r;
+	r = sv_map_page(&s->map, 0, *lba / SV_PAGE_ENTRIES, false, &leaf, need);
+	if (r < 0)
+		return r;
+	if (leaf)
+		sv_leaf_slack(leaf, &s->segs);
+	*lba = (*lba / SV_PAGE_ENTRIES + 1) * SV_PAGE_ENTRIES;
+	return 0;
+}
+
+int sv_find_slack(struct sv_store *s)
+{
+	uint64_t lba = 0;
+	int r = 0;
+
+	if (s->slack_known)
+		return 0;
+	pthread_mutex_lock(&s->commit); /* the map stands still */
+	pthread_mutex_lock(&s->lock);
+	for (uint64_t i = 0; i < s->segs.count; i++)
+		s->segs.v[i].slack = 0;
+	while (r == 0 && lba < s->blocks) {
+		struct sv_need need;
+
+		r = slack_of_leaf(s, &lba, &need);
+		if (r != -EAGAIN)
+			continue;
+		pthread_mutex_unlock(&s->lock);
+		r = sv_fault(s, &need);
+		pthread_mutex_lock(&s->lock);
+	}
+	s->slack_known = r == 0;
+	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&s->commit);
 	return r;
 }

@@ -257,6 +257,7 @@ static int commit_group(struct sv_store *s)
 	s->sealed_stamp = s->batch[!s->open].stamp;
 	sv_batch_reset(&s->batch[!s->open], &s->arena);
 	s->sealing = false;
+	sv_review_room(s);
 	pthread_cond_broadcast(&s->room);
 	pthread_mutex_unlock(&s->lock);
 	return 0;

@@ -28,6 +28,8 @@ static void link_get(struct sv_cur *c, struct sv_link *l)
 	sv_get_bytes(c, l->hash, SV_HASH_BYTES);
 }
 
+#define ANCHOR_KEPT_BYTES 64u /* for what FORMAT.md reserves */
+
 void sv_anchor_encode(const struct sv_anchor *a, uint8_t *buf)
 {
 	struct sv_cur c = sv_cur_over(buf, SV_ANCHOR_BYTES);
@@ -54,6 +56,8 @@ void sv_anchor_encode(const struct sv_anchor *a, uint8_t *buf)
 	sv_put64(&c, a->gate_seq);
 	sv_put_bytes(&c, a->host, SV_HOST_BYTES);
 	sv_put64(&c, a->since_s);
+	sv_cur_take(&c, ANCHOR_KEPT_BYTES);
+	sv_put64(&c, a->named_log_bytes);
 	assert(!c.bad && c.off <= SV_ANCHOR_CHECKED_BYTES - SV_HASH_BYTES);
 	sv_hash128(buf, SV_ANCHOR_CHECKED_BYTES - SV_HASH_BYTES,
 		   buf + SV_ANCHOR_CHECKED_BYTES - SV_HASH_BYTES);
@@ -92,6 +96,10 @@ int sv_anchor_decode(const uint8_t *buf, struct sv_anchor *ret_anchor)
 	sv_get_bytes(&c, a.host, SV_HOST_BYTES);
 	a.host[SV_HOST_BYTES - 1] = '\0';
 	a.since_s = sv_get64(&c);
+	sv_cur_take(&c, ANCHOR_KEPT_BYTES);
+	a.named_log_bytes = sv_get64(&c);
+	if (!a.named_log_bytes)
+		a.named_log_bytes = a.log_bytes;
 	*ret_anchor = a;
 	return version != SV_FORMAT_VERSION || a.features.incompat ? -EPROTONOSUPPORT : 0;
 }

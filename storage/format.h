@@ -71,6 +71,7 @@ struct sv_anchor {
 	uint64_t gate_seq;		       /* below it segments were free for reuse already */
 	char host[SV_HOST_BYTES];	       /* of the session in force */
 	uint64_t since_s;
+	uint64_t named_log_bytes; /* log_bytes of the first anchor that named this root */
 };
 
 enum sv_batch_flag {

@@ -193,34 +193,61 @@ int sv_map_get(struct sv_map *m, uint64_t lba, uint64_t *ret_entry, struct sv_ne
 	return 0;
 }
 
-/* Whether any entry of the leaf refers to the unit of `entry`, which was just taken out of
- * `slot`. A unit lies within one leaf; one of a single block is referred to from one slot only. */
-static bool refers(const struct sv_page *leaf, uint64_t entry, unsigned slot)
+/* How many other entries of the leaf refer to the unit of `entry`, which is in `slot` or was. A
+ * unit lies within one leaf; one of a single block is referred to from one slot only. */
+static unsigned others(const struct sv_page *leaf, uint64_t entry, unsigned slot)
 {
 	unsigned from = slot > sv_entry_index(entry) ? slot - sv_entry_index(entry) : 0;
+	unsigned count = 0;
 
 	if (entry & SV_ENTRY_SINGLE)
-		return false;
+		return 0;
 	for (unsigned i = from; i < SV_PAGE_ENTRIES; i++)
-		if (sv_entry_same_unit(leaf->e[i], entry))
-			return true;
-	return false;
+		count += i != slot && sv_entry_same_unit(leaf->e[i], entry);
+	return count;
 }
 
-/* Changes one entry of a leaf; a unit counts while anything refers to it (G1). */
+/* A block more (less) of a unit, which counts while anything refers to it (G1). */
+static void unit_change(struct sv_segs *segs, uint64_t entry, unsigned others_now, bool more,
+			uint64_t seq)
+{
+	int64_t stored = sv_entry_stored(entry);
+
+	if (!others_now)
+		sv_segs_live(segs, sv_entry_place(entry), more ? stored : -stored, seq);
+	sv_segs_slack(segs, sv_entry_place(entry), (uint32_t)stored, others_now + !more,
+		      others_now + more);
+}
+
+/* Changes one entry of a leaf. */
 static void entry_change(struct sv_map *m, struct sv_segs *segs, struct sv_page *leaf,
 			 unsigned slot, uint64_t entry, uint64_t seq)
 {
 	uint64_t old = leaf->e[slot];
 
-	leaf->e[slot] = 0;
-	m->mapped += (entry != 0) - (uint64_t)(old != 0);
-	if (entry && !refers(leaf, entry, slot) && !sv_entry_same_unit(old, entry))
-		sv_segs_live(segs, sv_entry_place(entry), sv_entry_stored(entry), seq);
 	leaf->e[slot] = entry;
-	if (old && !sv_entry_same_unit(old, entry) && !refers(leaf, old, slot))
-		sv_segs_live(segs, sv_entry_place(old), -(int64_t)sv_entry_stored(old), seq);
+	m->mapped += (entry != 0) - (uint64_t)(old != 0);
 	sv_map_mark(m, leaf);
+	if (entry && sv_entry_same_unit(old, entry))
+		return;
+	if (entry)
+		unit_change(segs, entry, others(leaf, entry, slot), true, seq);
+	if (old)
+		unit_change(segs, old, others(leaf, old, slot), false, seq);
+}
+
+void sv_leaf_slack(const struct sv_page *leaf, struct sv_segs *segs)
+{
+	for (unsigned i = 0; i < SV_PAGE_ENTRIES; i++) {
+		uint64_t entry = leaf->e[i];
+		bool first = entry && !(entry & SV_ENTRY_SINGLE);
+
+		for (unsigned j = 0; first && j < i; j++)
+			first = !sv_entry_same_unit(leaf->e[j], entry);
+		if (first)
+			sv_segs_slack(segs, sv_entry_place(entry), sv_entry_stored(entry), 0,
+				      others(leaf, entry, i) + 1);
+	}
 }
 
 int sv_map_set(struct sv_map *m, struct sv_segs *segs, uint64_t lba, uint64_t entry, uint64_t seq,

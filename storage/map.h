@@ -70,6 +70,8 @@ void sv_map_mark(struct sv_map *map, struct sv_page *page);
  * of the tree and frees it. */
 void sv_map_written(struct sv_map *map, struct sv_segs *segs, struct sv_page *page, uint64_t entry,
 		    uint64_t seq);
+/* Adds what the units of a leaf take beyond their live blocks (segs.h: slack). */
+void sv_leaf_slack(const struct sv_page *leaf, struct sv_segs *segs);
 bool sv_page_is_zero(const struct sv_page *page);
 static inline unsigned sv_map_top_level(const struct sv_map *map)
 {

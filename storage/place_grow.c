@@ -63,7 +63,7 @@ static uint64_t find_max(struct place *place)
 	const struct place_header *header = &last->header;
 	uint64_t tail_bytes, max_bytes;
 
-	if (place->raw || place->read_only)
+	if (place->raw)
 		return place->size_bytes;
 	tail_bytes = last->file.size_bytes - place_layout_used(header);
 	max_bytes = place->size_bytes + (room_bytes(place, header) + tail_bytes) /

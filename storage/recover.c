@@ -323,7 +323,7 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 	s->damages = w->damages - w->damages_told;
 	memcpy(s->damaged, w->damaged + w->damages_told, s->damages * sizeof(s->damaged[0]));
 	s->epoch_seen = w->epoch_seen;
-	sv_marks_add(&s->anchors, &older->root, older->log_bytes);
+	sv_marks_add(&s->anchors, &older->root, older->named_log_bytes);
 	sv_segs_set_gate(&s->segs, sv_min64(older->gate_seq, s->anchor.gate_seq));
 	sv_update_gate(s);
 	return 0;
@@ -473,6 +473,9 @@ int sv_begin_epoch(struct sv_store *s)
 	if (s->segs.free < 4)
 		sv_grow_ahead(s);
 	r = choose_head(s);
+	/* The opening says that its predecessor was flushed: before it can be there, it is. */
+	if (r == 0)
+		r = sv_log_flush(s);
 	if (r < 0)
 		return r;
 	memcpy(s->log.before_opening, s->log.hash, SV_HASH_BYTES);

@@ -2,24 +2,82 @@
 /*
  * room.c: how much there is, how much may be promised, and how segments come free again.
  *
- * Never given to the guest (the reserve), in segments: what waits for the gate while the log moves
- * on (a root's distance and twice lie_window: once for the root, once for its anchors), one whole
- * map as a checkpoint may write it, the two heads and the next, and a group in flight. As long as
- * live bytes stay below the rest, the log can move on, and while it moves on the gate opens.
+ * Terms: a segment is *pending* when it holds nothing live but waits for the gate; `dense` is what
+ * a segment that the cleaner packs surely holds; the *cycle* is how far the log moves on from the
+ * last live byte's death in a segment until the gate has passed it: to the next root, and
+ * lie_window behind the root and once more behind the anchors that name it.
+ *
+ * Never given to the guest (the reserve): what is pending in a cycle, one whole map as a
+ * checkpoint may write it, the heads and the next, a full batch, and what a pass of the cleaner
+ * has under way.
+ *
+ * N1  free + pending segments are kept at `wanted`: what the next group and its checkpoint may
+ *     take, and a cycle's worth. So the log can move on until what is pending now is free: a cycle
+ *     takes no more than a cycle's worth, and by then all that was pending is free again.
+ * N2  When growth is over, cleaning keeps N1, a pass at a time before a group is appended. It can:
+ *     live bytes stay below (all - reserve) x (dense - 1/16 segment), so when N1 is broken some
+ *     segment holds less than a packed one would, and a pass wins.
+ * N3  A pass, a root and anchors are taken in turn, so that cleaning itself moves the gate.
+ * N4  What a write may add, at its worst (raw, a leaf of its own), is below `space` before it is
+ *     acknowledged (B2). What compresses, zeros and overwrites give the rest back when sealed.
+ * N5  ENOSPC comes only after everything that waits was sealed, pages were written, units that
+ *     are mostly dead were rewritten, and the device was asked for more.
+ *
+ * The last sixteenth of the space, at most 64 MiB, is the guest's own reserve: refused like the
+ * rest until it is released for a guest that must write in order to delete (sv_store_grace).
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #include "store_impl.h"
 
 #define FIXED_SEGMENTS 2u
+#define SPECIAL_SEGMENTS 4u /* head, next, the one after, apart */
+#define PASS_SEGMENTS 6u    /* a pass of the cleaner: survivors and their moves */
 #define GROW_BYTES (64u << 20)
+#define GRACE_BYTES (64u << 20)
+#define UNIT_WORST_BYTES (SV_RAW_UNIT_BYTES + SV_REC_DATA_BYTES)
+#define PAGE_WORST_BYTES (SV_PAGE_UNIT_BYTES + SV_REC_PAGE_BYTES)
 
+uint64_t sv_dense_bytes(const struct sv_store *s)
+{
+	uint64_t segment = s->anchor.segment_bytes;
+	uint64_t waste = (SV_GAP_PAGES + 2ull) * s->anchor.page_bytes + segment / 64;
+
+	return segment - sv_min64(waste, segment / 2);
+}
+
+/* The same of a segment of the chain: records, the end where a small group does not fit. */
+static uint64_t chain_bytes(const struct sv_store *s)
+{
+	uint64_t segment = s->anchor.segment_bytes;
+
+	return segment - segment / 8 - segment / 16 - s->anchor.page_bytes;
+}
+
+static uint64_t segments_for(const struct sv_store *s, uint64_t bytes)
+{
+	return bytes / chain_bytes(s) + 1;
+}
+
+/* A full batch, stored at its worst. */
+static uint64_t batch_segments(const struct sv_store *s)
+{
+	return segments_for(s, (uint64_t)s->arena.slots * UNIT_WORST_BYTES) + 2;
+}
+
+/* A cycle's worth: to the next root, which may be a batch late, and twice lie_window. Of each half
+ * a lie_window chain and survivors may leave a gap. */
 static uint64_t quarantine_segments(const struct sv_store *s)
 {
-	return (s->anchor.checkpoint_bytes + 2 * s->anchor.lie_window_bytes) /
-		       s->anchor.segment_bytes +
-	       3;
+	uint64_t lie_bytes = s->anchor.lie_window_bytes;
+	uint64_t log_bytes = sv_max64(s->anchor.checkpoint_bytes, lie_bytes) + 2 * lie_bytes +
+			     (uint64_t)s->arena.slots * UNIT_WORST_BYTES;
+	uint64_t apart = sv_max64(lie_bytes / 2, s->anchor.page_bytes);
+	uint64_t gaps = 2 * (log_bytes / apart + 1);
+
+	return segments_for(s, log_bytes + gaps * SV_GAP_PAGES * s->anchor.page_bytes) + 3;
 }
 
 static uint64_t map_segments(const struct sv_store *s)
@@ -27,46 +85,129 @@ static uint64_t map_segments(const struct sv_store *s)
 	uint64_t pages = 1 + s->blocks / (SV_PAGE_ENTRIES - 1);
 
 	pages = sv_min64(pages, s->map.pool_pages) + s->segs.limit / SV_USAGE_PER_PAGE;
-	return pages * SV_PAGE_UNIT_BYTES / s->anchor.segment_bytes + 1;
-}
-
-/* A full batch, stored at its worst. */
-static uint64_t batch_segments(const struct sv_store *s)
-{
-	return (uint64_t)s->arena.slots * (SV_RAW_UNIT_BYTES + SV_REC_DATA_BYTES) /
-		       (s->anchor.segment_bytes - s->anchor.segment_bytes / 8) +
-	       2;
+	return segments_for(s, pages * PAGE_WORST_BYTES);
 }
 
 uint64_t sv_reserve_segments(const struct sv_store *s)
 {
-	return FIXED_SEGMENTS + quarantine_segments(s) + map_segments(s) + batch_segments(s) + 7;
+	return FIXED_SEGMENTS + SPECIAL_SEGMENTS + quarantine_segments(s) + map_segments(s) +
+	       batch_segments(s) + PASS_SEGMENTS;
 }
 
-uint64_t sv_capacity_bytes(const struct sv_store *s)
+static uint64_t capacity_with_grace(const struct sv_store *s)
 {
 	uint64_t reserve = sv_reserve_segments(s);
 	uint64_t usable = s->segs.limit > reserve ? s->segs.limit - reserve : 0;
 
-	/* A thirty-second goes to headers, pages of padding and the ends of segments. */
-	return usable * (s->anchor.segment_bytes - s->anchor.segment_bytes / 32);
+	return usable * (sv_dense_bytes(s) - s->anchor.segment_bytes / 16); /* N2 */
 }
 
-/* Segments that the next group and a checkpoint behind it may take, at worst. With lock held. */
+uint64_t sv_grace_bytes(const struct sv_store *s)
+{
+	return sv_min64(GRACE_BYTES, capacity_with_grace(s) / 16);
+}
+
+uint64_t sv_capacity_bytes(const struct sv_store *s)
+{
+	return capacity_with_grace(s) - (s->grace ? 0 : sv_grace_bytes(s));
+}
+
+/* ---- what guests may add ---- */
+
+/* What is used or may be once everything that waits is sealed and written (N4). */
+static uint64_t spoken_for(const struct sv_store *s)
+{
+	uint64_t dirty = s->arena.slots - s->arena.free_slots;
+
+	return s->segs.live_bytes + s->map.mapped * SV_REC_DATA_BYTES +
+	       s->map.dirty_pages * PAGE_WORST_BYTES +
+	       dirty * (UNIT_WORST_BYTES + PAGE_WORST_BYTES);
+}
+
+bool sv_has_space(const struct sv_store *s, uint64_t blocks)
+{
+	return spoken_for(s) + blocks * (UNIT_WORST_BYTES + PAGE_WORST_BYTES) <= s->space_bytes;
+}
+
+/* Room enough that a full store counts as full no longer: a quarter of the guest's reserve. */
+static bool has_room_again(const struct sv_store *s, uint64_t space_bytes)
+{
+	return spoken_for(s) + sv_grace_bytes(s) / 4 <= space_bytes;
+}
+
+void sv_review_room(struct sv_store *s)
+{
+	uint64_t without = capacity_with_grace(s) - sv_grace_bytes(s);
+
+	if (s->grace && has_room_again(s, without))
+		s->grace = false;
+	s->space_bytes = sv_capacity_bytes(s);
+	if (s->state == SV_FULL && has_room_again(s, s->space_bytes))
+		s->state = SV_OK;
+}
+
+/* Other files on the stick's file system come and go. With cleaning held. */
+static bool ask_device(struct sv_store *s)
+{
+	struct sv_geometry geo;
+	uint64_t limit, before;
+
+	if (s->opts.read_only || sv_io_geometry(s, &geo) < 0)
+		return false;
+	limit = sv_min64(geo.max_bytes / s->anchor.segment_bytes, s->segs.most);
+	pthread_mutex_lock(&s->lock);
+	before = s->segs.limit;
+	s->segs.limit = sv_max64(limit, s->segs.count);
+	limit = s->segs.limit;
+	sv_review_room(s);
+	pthread_mutex_unlock(&s->lock);
+	return limit > before;
+}
+
+int sv_store_grace(struct sv_store *s, bool on)
+{
+	if (s->opts.read_only)
+		return -EROFS;
+	pthread_mutex_lock(&s->cleaning);
+	ask_device(s);
+	pthread_mutex_unlock(&s->cleaning);
+	pthread_mutex_lock(&s->lock);
+	s->grace = on;
+	s->space_bytes = sv_capacity_bytes(s);
+	sv_review_room(s);
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
+/* ---- segments ---- */
+
+/* Segments that the next group may take, at worst. With lock held. */
 static uint64_t group_segments(const struct sv_store *s)
 {
 	uint64_t blocks = s->arena.slots - s->arena.free_slots;
-	uint64_t bytes = blocks * (SV_RAW_UNIT_BYTES + SV_REC_DATA_BYTES) + s->stage_bytes / 4;
+	uint64_t ranges = s->batch[0].ranges + s->batch[1].ranges;
 
-	return bytes / (s->anchor.segment_bytes - s->anchor.segment_bytes / 8) + 2;
+	return segments_for(s, blocks * UNIT_WORST_BYTES + ranges * SV_REC_DISCARD_BYTES) + 2;
 }
 
+/* That, and a checkpoint behind it. */
 static uint64_t needed_segments(const struct sv_store *s)
 {
-	uint64_t pages = s->map.dirty_pages + (s->arena.slots - s->arena.free_slots);
+	uint64_t pages = s->map.dirty_pages + 2ull * (s->arena.slots - s->arena.free_slots);
 
-	pages = sv_min64(pages, s->map.pool_pages) + 4;
-	return group_segments(s) + pages * SV_PAGE_UNIT_BYTES / s->anchor.segment_bytes + 3;
+	pages = sv_min64(pages, s->map.pool_pages) + 4 + s->segs.count / SV_USAGE_PER_PAGE;
+	return group_segments(s) + segments_for(s, pages * PAGE_WORST_BYTES) + 2;
+}
+
+static uint64_t wanted_segments(const struct sv_store *s)
+{
+	return needed_segments(s) + quarantine_segments(s); /* N1 */
+}
+
+static bool has_enough(const struct sv_store *s)
+{
+	return s->segs.free >= needed_segments(s) &&
+	       s->segs.free + s->segs.pending >= wanted_segments(s);
 }
 
 /* Asks the device for more; false when there is no more. */
@@ -79,11 +220,17 @@ static bool grow(struct sv_store *s)
 	if (count == s->segs.count)
 		return false;
 	r = sv_io_grow(s, count * s->anchor.segment_bytes);
+	if (r == -ENOSPC) { /* somebody else took some of the place */
+		ask_device(s);
+		count = sv_min64(count, s->segs.limit);
+		if (count > s->segs.count)
+			r = sv_io_grow(s, count * s->anchor.segment_bytes);
+	}
 	pthread_mutex_lock(&s->lock);
 	if (r == 0)
 		sv_segs_set_count(&s->segs, count);
 	else if (r == -ENOSPC)
-		s->segs.limit = s->segs.count; /* somebody else took the place */
+		s->segs.limit = s->segs.count;
 	s->space_bytes = sv_capacity_bytes(s);
 	pthread_mutex_unlock(&s->lock);
 	return r == 0;
@@ -131,46 +278,45 @@ static bool settle(struct sv_store *s)
 /* One step towards more free segments; false when there is none left. With cleaning held. */
 static bool step(struct sv_store *s)
 {
-	uint64_t free_before, wanted;
-	bool progress = false, garbage, moved;
+	uint64_t free_before;
+	bool progress = false, garbage, moved, clean, waits;
 
 	pthread_mutex_lock(&s->lock);
 	free_before = s->segs.free;
 	sv_update_gate(s);
 	moved = s->segs.free > free_before;
 	garbage = mostly_garbage(s);
-	wanted = needed_segments(s) + quarantine_segments(s);
+	clean = s->segs.free + s->segs.pending < wanted_segments(s) &&
+		s->segs.free >= PASS_SEGMENTS;
+	waits = s->segs.pending > 0 || s->segs.free < needed_segments(s);
 	pthread_mutex_unlock(&s->lock);
 	if (moved || (!garbage && grow(s)))
 		return true;
 	if (sv_anchor_due(s))
 		return sv_write_anchors(s) == 0;
-	if (s->segs.free + s->segs.pending < wanted)
-		sv_clean_pass(s, &progress);
-	return progress || checkpoint(s, s->anchor.checkpoint_bytes / 4) || grow(s) ||
+	if (checkpoint(s, s->anchor.checkpoint_bytes)) /* N3 */
+		return true;
+	if (clean)
+		sv_clean_pass(s, false, &progress);
+	return progress || (waits && checkpoint(s, s->anchor.checkpoint_bytes / 4)) || grow(s) ||
 	       checkpoint(s, 0) || settle(s);
 }
 
 int sv_make_room(struct sv_store *s)
 {
-	int r = 0;
+	bool enough;
+	int r;
 
 	pthread_mutex_lock(&s->lock);
-	if (s->log.flush_error) {
-		r = s->log.flush_error;
-	} else if (s->segs.free >= needed_segments(s)) {
-		pthread_mutex_unlock(&s->lock);
-		return 0;
-	}
+	r = s->log.flush_error;
+	enough = has_enough(s);
 	pthread_mutex_unlock(&s->lock);
-	if (r < 0)
+	if (r < 0 || enough)
 		return r;
 	pthread_mutex_lock(&s->cleaning);
 	for (uint64_t tries = 0; tries < 4 * s->segs.limit + 64; tries++) {
-		bool enough;
-
 		pthread_mutex_lock(&s->lock);
-		enough = s->segs.free >= needed_segments(s);
+		enough = has_enough(s);
 		pthread_mutex_unlock(&s->lock);
 		if (enough || !step(s))
 			break;
@@ -179,10 +325,9 @@ int sv_make_room(struct sv_store *s)
 	r = s->segs.free >= group_segments(s) ? 0 : -ENOSPC;
 	if (r < 0 && sv_is_detached(s))
 		r = -ENODEV; /* nothing could be done about it */
-	if (r == 0 && s->state == SV_FULL)
-		s->state = SV_OK;
-	else if (r == -ENOSPC && s->state == SV_OK)
+	if (r == -ENOSPC && s->state == SV_OK)
 		s->state = SV_FULL;
+	sv_review_room(s);
 	pthread_mutex_unlock(&s->lock);
 	pthread_mutex_unlock(&s->cleaning);
 	return r;
@@ -196,12 +341,58 @@ bool sv_keep_room(struct sv_store *s)
 		return false;
 	pthread_mutex_lock(&s->cleaning);
 	pthread_mutex_lock(&s->lock);
-	want = s->segs.free < needed_segments(s) + 4;
+	want = s->segs.free < needed_segments(s) + 4 ||
+	       s->segs.free + s->segs.pending < wanted_segments(s);
 	pthread_mutex_unlock(&s->lock);
 	if (want)
 		did = step(s);
 	pthread_mutex_unlock(&s->cleaning);
 	return did;
+}
+
+/* Units of which most blocks are dead, anew, until there is room again; whether any was. */
+static bool squeeze(struct sv_store *s)
+{
+	uint64_t before = s->segs.live_bytes;
+	bool progress = sv_make_room(s) == 0 && sv_find_slack(s) == 0, enough = false;
+
+	pthread_mutex_lock(&s->cleaning);
+	for (uint64_t i = 0; progress && !enough && i < s->segs.count; i++) {
+		if (sv_clean_pass(s, true, &progress) < 0)
+			break;
+		pthread_mutex_lock(&s->lock);
+		enough = has_room_again(s, s->space_bytes) ||
+			 s->segs.free < needed_segments(s) + PASS_SEGMENTS;
+		pthread_mutex_unlock(&s->lock);
+	}
+	pthread_mutex_unlock(&s->cleaning);
+	return s->segs.live_bytes < before;
+}
+
+int sv_find_space(struct sv_store *s)
+{
+	bool waits, dirty, more;
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	waits = s->arena.free_slots < s->arena.slots || s->sealed_stamp != s->stamp;
+	dirty = s->map.dirty_pages > 0;
+	pthread_mutex_unlock(&s->lock);
+	if (waits)
+		return sv_seal(s, s->stamp, false);
+	if (dirty)
+		return sv_store_checkpoint(s);
+	if (squeeze(s))
+		return 0;
+	pthread_mutex_lock(&s->cleaning);
+	more = ask_device(s);
+	pthread_mutex_unlock(&s->cleaning);
+	pthread_mutex_lock(&s->lock);
+	r = more || sv_has_space(s, 1) ? 0 : -ENOSPC;
+	if (r < 0)
+		s->state = SV_FULL;
+	pthread_mutex_unlock(&s->lock);
+	return r;
 }
 
 /* Zeros over a whole segment, so that later writes to it find it written (place.h). */

@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define MOST_SEGMENTS (UINT64_C(1) << 17) /* a tebibyte of 8 MiB; memory is taken when touched */
+
 static bool is_empty(const struct sv_seg *s)
 {
 	return s->role == SV_SEG_IDLE && s->usage.live_bytes == 0 && s->self_live == 0;
@@ -47,12 +49,14 @@ uint64_t sv_segs_pages(uint64_t count, unsigned level)
 
 int sv_segs_init(struct sv_segs *segs, uint32_t segment_bytes, uint64_t count, uint64_t limit)
 {
-	*segs = (struct sv_segs){.segment_bytes = segment_bytes, .limit = limit};
-	segs->v = calloc(limit, sizeof(*segs->v));
+	uint64_t most = sv_max64(limit, MOST_SEGMENTS);
+
+	*segs = (struct sv_segs){.segment_bytes = segment_bytes, .limit = limit, .most = most};
+	segs->v = calloc(most, sizeof(*segs->v));
 	if (!segs->v)
 		return -ENOMEM;
-	for (unsigned l = 0; l < sv_segs_levels(limit); l++) {
-		uint64_t pages = sv_segs_pages(limit, l);
+	for (unsigned l = 0; l < sv_segs_levels(most); l++) {
+		uint64_t pages = sv_segs_pages(most, l);
 
 		segs->level[l].where = calloc(pages, sizeof(uint64_t));
 		segs->level[l].dirty = calloc(pages, 1);
@@ -146,6 +150,20 @@ void sv_segs_self(struct sv_segs *segs, uint64_t place, int64_t delta_bytes, uin
 	change(segs, place, delta_bytes, seq, true);
 }
 
+static int64_t slack_of(uint32_t stored, unsigned blocks)
+{
+	int64_t beyond = (int64_t)stored - (int64_t)blocks * SV_RAW_UNIT_BYTES;
+
+	return blocks && beyond > 0 ? beyond : 0;
+}
+
+void sv_segs_slack(struct sv_segs *segs, uint64_t place, uint32_t stored, unsigned before,
+		   unsigned blocks)
+{
+	segs->v[place / segs->segment_bytes].slack +=
+		slack_of(stored, blocks) - slack_of(stored, before);
+}
+
 void sv_segs_set_role(struct sv_segs *segs, uint32_t segment, enum sv_seg_role role)
 {
 	struct sv_seg *s = &segs->v[segment];
@@ -192,6 +210,8 @@ void sv_segs_begin(struct sv_segs *segs, uint32_t segment, uint64_t generation, 
 	u->last_seq = seq;
 	u->used_bytes = 0;
 	u->flags = SV_SEG_CONVERTED;
+	segs->v[segment].slack = 0;
+	segs->v[segment].packed = 0;
 	segs->v[segment].visits = 0;
 	segs->v[segment].visit_mark = 0;
 	sv_segs_touch(segs, segment);

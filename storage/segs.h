@@ -18,19 +18,24 @@ struct sv_seg {
 	struct sv_usage usage;
 	uint32_t self_live; /* bytes of the segment table's own pages in it; not in
 			     * usage.live_bytes, which could else never be written down */
+	uint32_t packed;    /* live bytes when the cleaner had filled it, in this session; 0: it did
+			     * not. What is missing from it is all that another pass would win */
 	uint8_t role;
 	uint8_t visits;	     /* by the cleaner in this generation and session */
 	uint32_t visit_mark; /* checkpoints counted at the last of them, plus one */
+	int64_t slack;	     /* what units in it take beyond their live blocks stored raw; right
+			      * only once the map was walked (sv_find_slack) */
 };
 
 /*
- * All segments in memory: 40 bytes each, 8192 segments on a 64 GB stick. Guarded by the store's
+ * All segments in memory: 56 bytes each, 8192 segments on a 64 GB stick. Guarded by the store's
  * lock. Its pages go to the stick with a checkpoint; `where` are the entries of those pages.
  */
 struct sv_segs {
 	struct sv_seg *v;
 	uint64_t count;	   /* addressable now */
-	uint64_t limit;	   /* could be grown to; v has room for them */
+	uint64_t limit;	   /* could be grown to, as far as is known */
+	uint64_t most;	   /* v has room for them: the limit may rise */
 	uint64_t free;	   /* may be opened now, virgins included, growth not (G2) */
 	uint64_t pending;  /* hold nothing live but lie at or above the gate */
 	uint64_t gate_seq; /* reuse only what ended before (DESIGN: the gate) */
@@ -46,7 +51,7 @@ struct sv_segs {
 	} level[SV_MAX_LEVELS];
 };
 
-/* Memory for `limit` segments; -ENOMEM. */
+/* Memory for `limit` segments and for many more, untouched as yet; -ENOMEM. */
 int sv_segs_init(struct sv_segs *segs, uint32_t segment_bytes, uint64_t count, uint64_t limit);
 void sv_segs_free(struct sv_segs *segs);
 void sv_segs_set_count(struct sv_segs *segs, uint64_t count);
@@ -59,6 +64,9 @@ uint64_t sv_segs_pages(uint64_t count, unsigned level);
 void sv_segs_live(struct sv_segs *segs, uint64_t place, int64_t delta_bytes, uint64_t seq);
 /* The same for a page of the table itself. */
 void sv_segs_self(struct sv_segs *segs, uint64_t place, int64_t delta_bytes, uint64_t seq);
+/* Of a unit's live blocks now `blocks` are left, after `before`. */
+void sv_segs_slack(struct sv_segs *segs, uint64_t place, uint32_t stored, unsigned before,
+		   unsigned blocks);
 void sv_segs_touch(struct sv_segs *segs, uint64_t segment);
 
 /* Takes a free segment for a role: -ENOSPC. Prefers those already written once. */

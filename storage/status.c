@@ -35,6 +35,8 @@ void sv_store_status(struct sv_store *s, struct sv_status *ret)
 	st.mapped_bytes = s->map.mapped * SV_BLOCK_BYTES;
 	st.used_bytes = s->segs.live_bytes;
 	st.capacity_bytes = sv_capacity_bytes(s);
+	st.grace_bytes = sv_grace_bytes(s);
+	st.grace = s->grace;
 	st.dirty_bytes = (uint64_t)(s->arena.slots - s->arena.free_slots) * SV_BLOCK_BYTES;
 	if (!st.dirty_bytes && s->flushed_stamp != s->stamp)
 		st.dirty_bytes = s->log.unflushed_bytes;

@@ -53,10 +53,10 @@ static const struct counter ledger_counters[] = {
 };
 
 static const struct counter status_counters[] = {
-	STATUS(epoch),	       STATUS(seq),	   STATUS(size_bytes),
-	STATUS(mapped_bytes),  STATUS(used_bytes), STATUS(capacity_bytes),
-	STATUS(dirty_bytes),   STATUS(segments),   STATUS(free_segments),
-	STATUS(map_ram_bytes),
+	STATUS(epoch),	       STATUS(seq),	    STATUS(size_bytes),
+	STATUS(mapped_bytes),  STATUS(used_bytes),  STATUS(capacity_bytes),
+	STATUS(dirty_bytes),   STATUS(segments),    STATUS(free_segments),
+	STATUS(map_ram_bytes), STATUS(grace_bytes),
 };
 
 #undef LEDGER
@@ -127,6 +127,7 @@ static json_t *status_object(const struct sv_status *status)
 	err |= add_counters(object, status_counters, count, status);
 	err |= json_object_set_new(object, "segment_bytes", json_u64(status->segment_bytes));
 	err |= json_object_set_new(object, "page_bytes", json_u64(status->page_bytes));
+	err |= json_object_set_new(object, "grace", json_boolean(status->grace));
 	err |= json_object_set_new(object, "alignment_known",
 				   json_boolean(status->alignment_known));
 	err |= json_object_set_new(object, "flush_requested",

@@ -94,14 +94,6 @@ int sv_store_read(struct sv_store *s, void *buf, size_t len, uint64_t off)
 	return r;
 }
 
-/* Live bytes and what waits in memory stay below what the reserve leaves (B2). */
-static bool has_space(const struct sv_store *s, uint64_t blocks)
-{
-	uint64_t dirty = s->arena.slots - s->arena.free_slots;
-
-	return s->segs.live_bytes + (dirty + blocks) * SV_RAW_UNIT_BYTES <= s->space_bytes;
-}
-
 /* A quarter is sealed while the rest fills. */
 static uint32_t seal_slots(const struct sv_store *s)
 {
@@ -137,7 +129,19 @@ static bool has_slot(const struct sv_store *s)
 	       s->arena.slots - s->arena.free_slots < s->limit_slots;
 }
 
-/* Memory of the open batch for a block, new or there already. With the lock held. */
+/* Looks for space; the lock is held, and given up meanwhile. */
+static int wait_for_space(struct sv_store *s)
+{
+	int r;
+
+	pthread_mutex_unlock(&s->lock);
+	r = sv_find_space(s);
+	pthread_mutex_lock(&s->lock);
+	return r;
+}
+
+/* Memory of the open batch for a block, new or there already. With the lock held; -ENOSPC: it was
+ * not given up, and there may be space yet. */
 static int block_in_batch(struct sv_store *s, uint64_t lba, uint8_t **ret_block, bool *ret_new)
 {
 	for (;;) {
@@ -148,12 +152,8 @@ static int block_in_batch(struct sv_store *s, uint64_t lba, uint8_t **ret_block,
 
 		*ret_new = !p;
 		if (!p) {
-			if (!has_space(s, 1)) {
-				s->state = SV_FULL;
+			if (!sv_has_space(s, 1))
 				return -ENOSPC;
-			}
-			if (s->state == SV_FULL)
-				s->state = SV_OK;
 			if (sv_batch_empty(b))
 				b->first_ms = sv_now_ms();
 			if (has_slot(s))
@@ -190,6 +190,10 @@ static int bring_in(struct sv_store *s, uint64_t lba, uint8_t **ret_block)
 		return r;
 	if (!has_slot(s)) {
 		r = wait_for_slot(s);
+		return r < 0 ? r : -EAGAIN;
+	}
+	if (!sv_has_space(s, 1)) {
+		r = wait_for_space(s);
 		return r < 0 ? r : -EAGAIN;
 	}
 	if (*version_of(s, lba) != version)
@@ -233,7 +237,9 @@ static int write_whole(struct sv_store *s, const uint8_t *src, uint64_t lba, siz
 		uint8_t *p;
 		bool fresh;
 
-		r = block_in_batch(s, lba + i, &p, &fresh);
+		while ((r = block_in_batch(s, lba + i, &p, &fresh)) == -ENOSPC)
+			if ((r = wait_for_space(s)) < 0)
+				break;
 		if (r < 0)
 			break;
 		memcpy(p, src + i * SV_BLOCK_BYTES, SV_BLOCK_BYTES);
@@ -599,6 +605,11 @@ static int open_for_writing(struct sv_store *s)
 	}
 	if (r == -ENOSPC)
 		sv_why("there is no free segment to begin a session in");
+	/* An opening uses a segment up: sessions that end before they write must not add up. */
+	if (r == 0)
+		r = sv_make_room(s);
+	if (r == -ENOSPC)
+		r = 0; /* it can be read, and freed by discards */
 	if (r == 0 && !s->opts.manual) {
 		s->owns_dev = true; /* before the keeper looks at it */
 		r = -pthread_create(&s->keeper, NULL, keeper, s);
@@ -734,7 +745,7 @@ int sv_store_clean(struct sv_store *s, unsigned segments, unsigned *ret_cleaned)
 		r = sv_make_room(s);
 		pthread_mutex_lock(&s->cleaning);
 		if (r == 0)
-			r = sv_clean_pass(s, &progress);
+			r = sv_clean_pass(s, false, &progress);
 		pthread_mutex_unlock(&s->cleaning);
 		if (r == 0)
 			r = sv_renew_anchors(s);

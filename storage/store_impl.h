@@ -166,6 +166,8 @@ struct sv_store {
 	uint32_t limit_slots;		/* no more are taken than the stick writes in two seconds */
 	uint64_t rate;			/* bytes a millisecond that long writes reach; 0: unknown */
 	uint64_t space_bytes; /* what live and dirty bytes may come to: sv_capacity_bytes */
+	bool grace;	      /* the guest's reserve is released */
+	bool slack_known;     /* the map was walked for it (sv_find_slack) */
 	int seal_error;	      /* of the keeper's last seal, for writers that wait */
 
 	struct sv_log log;
@@ -216,6 +218,7 @@ int sv_io_read(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place
 int sv_io_write(struct sv_store *s, const void *buf, uint64_t len_bytes, uint64_t place);
 int sv_io_flush(struct sv_store *s);
 int sv_io_grow(struct sv_store *s, uint64_t size_bytes);
+int sv_io_geometry(struct sv_store *s, struct sv_geometry *ret_geometry);
 /* Takes another device for the one that went away. */
 void sv_io_attach(struct sv_store *s, struct sv_dev *dev);
 
@@ -300,6 +303,17 @@ int sv_seal(struct sv_store *s, uint64_t stamp, bool flush);
 /* ---- room.c: growth, the gate, reserves ---- */
 uint64_t sv_reserve_segments(const struct sv_store *s);
 uint64_t sv_capacity_bytes(const struct sv_store *s);
+uint64_t sv_grace_bytes(const struct sv_store *s);
+/* What a segment of survivors surely holds: each pass may leave a gap and pad a page. */
+uint64_t sv_dense_bytes(const struct sv_store *s);
+/* Whether so many more blocks may be acknowledged (N4). With lock held. */
+bool sv_has_space(const struct sv_store *s, uint64_t blocks);
+/* One step towards space where there is none: 0 to try again, -ENOSPC at the end of means (N5).
+ * Call without locks. */
+int sv_find_space(struct sv_store *s);
+/* After live bytes went down or the limit up: takes the guest's reserve back and ends the state
+ * `full`, with some room to spare. With lock held. */
+void sv_review_room(struct sv_store *s);
 /* Frees segments until one more group fits: call without locks. -ENOSPC. */
 int sv_make_room(struct sv_store *s);
 /* One step of idle work; false when there is none. */
@@ -323,7 +337,11 @@ void sv_marks_add(struct sv_marks *marks, const struct sv_link *root, uint64_t l
 void sv_update_gate(struct sv_store *s); /* with lock held */
 
 /* ---- clean.c ---- */
-int sv_clean_pass(struct sv_store *s, bool *ret_progress); /* with cleaning held */
+/* One pass. `squeeze`: over segments with units that are mostly dead, instead of those that hold
+ * little. With cleaning held. */
+int sv_clean_pass(struct sv_store *s, bool squeeze, bool *ret_progress);
+/* Walks the map once a session to know what such units take. Call without locks. */
+int sv_find_slack(struct sv_store *s);
 
 /* ---- walk.c: the chain as it lies on the device ---- */
 struct sv_walked {

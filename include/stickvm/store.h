@@ -74,7 +74,8 @@ struct sv_status {
 	uint64_t size_bytes;	 /* of the disk */
 	uint64_t mapped_bytes;	 /* guest blocks that hold data, times 4096 */
 	uint64_t used_bytes;	 /* live bytes on the stick, all kinds */
-	uint64_t capacity_bytes; /* what guest data may use on this place now */
+	uint64_t capacity_bytes; /* what used_bytes may come to on this place now */
+	uint64_t grace_bytes;	 /* the guest's reserve; in capacity_bytes while it is released */
 	uint64_t dirty_bytes;	 /* acknowledged, not yet durable */
 	uint32_t segment_bytes;
 	uint32_t page_bytes;
@@ -82,6 +83,7 @@ struct sv_status {
 	uint64_t free_segments; /* writable now, those that growth could add included */
 	uint64_t map_ram_bytes;
 	enum sv_state state;
+	bool grace; /* the guest's reserve is released */
 	bool alignment_known;
 	bool flush_requested;
 	struct sv_ledger ledger;  /* life-long */
@@ -132,6 +134,14 @@ int sv_store_write(struct sv_store *st, const void *buf, size_t len_bytes, uint6
 int sv_store_flush(struct sv_store *st);
 /* The range reads as zeros afterwards and holds no space. Multiples of 512; any length. */
 int sv_store_discard(struct sv_store *st, uint64_t len_bytes, uint64_t off_bytes);
+
+/*
+ * Releases the guest's reserve of a full store (64 MiB, or a sixteenth of what there is where that
+ * is less), so that a guest which must write in order to delete can; or takes it back. It is taken
+ * back by itself when discards have made room for a quarter more than it. Looks in any case
+ * whether the place has more room than it had. -EROFS.
+ */
+int sv_store_grace(struct sv_store *st, bool on);
 
 enum sv_seek { SV_SEEK_DATA, SV_SEEK_HOLE };
 /* The next offset at or after `off_bytes` that holds data (a hole); -ENXIO: none up to the end

@@ -133,7 +133,7 @@ for verb in $verbs; do
 	works "$vm" "$verb" --help
 	cmp -s "$work/out" "$work/help1" || die "$verb --help says something else than help $verb"
 done
-for verb in suspend park resume ssh exec rename clone resize snapshot export backup top compact \
+for verb in suspend park ssh exec rename clone resize snapshot export backup top compact \
 	doctor passwd forget update bus eject probe; do
 	refused 2 "^stickvm $verb: not in this version" "$vm" "$verb"
 	works "$vm" help "$verb"

@@ -63,6 +63,7 @@ static const struct field anchor_fields[] = {
 	NUM(208, struct sv_anchor, gate_seq),
 	RAW(216, struct sv_anchor, host),
 	NUM(280, struct sv_anchor, since_s),
+	NUM(352, struct sv_anchor, named_log_bytes),
 };
 
 static const struct field head_fields[] = {
@@ -111,7 +112,7 @@ static const struct field head_fields[] = {
 };
 
 /* A member more must be written into the tables above, and into FORMAT.md. */
-_Static_assert(sizeof(struct sv_anchor) == 272, "a member of the anchor came or went");
+_Static_assert(sizeof(struct sv_anchor) == 280, "a member of the anchor came or went");
 _Static_assert(sizeof(struct sv_ledger) == 22 * 8, "a member of the ledger came or went");
 _Static_assert(sizeof(struct sv_head) == 328, "a member of the header came or went");
 
