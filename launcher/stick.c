@@ -2,8 +2,8 @@
 /* stick.c: the stick's own file: identity, measured geometry, ledger; and the VMs' folders. */
 #include "stick.h"
 
-#include <dirent.h>
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
