@@ -264,19 +264,22 @@ static bool is_blank(const char *line, size_t len)
 	return true;
 }
 
+/* What is taken is dropped in one go: a line could be a byte, and there can be a million. */
 static void take_lines(struct qmp *qmp)
 {
+	size_t taken = 0;
 	char *end;
 
 	while (qmp->state != BROKEN &&
 	       (end = memchr(qmp->in.bytes + qmp->scanned, '\n', qmp->in.used - qmp->scanned))) {
-		size_t len = (size_t)(end - qmp->in.bytes);
+		const char *line = qmp->in.bytes + taken;
 
-		if (!is_blank(qmp->in.bytes, len))
-			take_line(qmp, qmp->in.bytes, len);
-		drop_front(&qmp->in, len + 1);
-		qmp->scanned = 0;
+		if (!is_blank(line, (size_t)(end - line)))
+			take_line(qmp, line, (size_t)(end - line));
+		taken = (size_t)(end - qmp->in.bytes) + 1;
+		qmp->scanned = taken;
 	}
+	drop_front(&qmp->in, taken);
 	qmp->scanned = qmp->in.used;
 }
 

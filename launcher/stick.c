@@ -2,6 +2,7 @@
 /* stick.c: the stick's own file: identity, measured geometry, ledger; and the VMs' folders. */
 #include "stick.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -82,6 +83,14 @@ static bool read_number(const char *text, uint64_t *ret_number)
 	return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0;
 }
 
+/* What is written back as it is, so that it must be a plain word for YAML. */
+static bool is_word(const char *text)
+{
+	return isalnum((unsigned char)text[0]) &&
+	       text[strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				 "-_")] == '\0';
+}
+
 /* "ledger.ID.COUNTER". A counter that this version does not know is left out of the sum. */
 static bool take_ledger(struct stick *stick, const char *key, const char *value)
 {
@@ -93,7 +102,7 @@ static bool take_ledger(struct stick *stick, const char *key, const char *value)
 	if (!dot || (size_t)(dot - key) >= sizeof(id))
 		return false;
 	snprintf(id, sizeof(id), "%.*s", (int)(dot - key), key);
-	entry = entry_of(stick, id);
+	entry = is_word(id) ? entry_of(stick, id) : NULL;
 	if (!entry)
 		return false;
 	if (strcmp(dot + 1, "vm") == 0) {
@@ -134,7 +143,7 @@ static bool take_key(struct stick *stick, const char *key, const char *value)
 		return take_geometry(stick, key + 9, value);
 	if (strcmp(key, "created") == 0)
 		return read_number(value, &stick->created_s);
-	if (strcmp(key, "uuid") == 0 && !stick->uuid)
+	if (strcmp(key, "uuid") == 0 && !stick->uuid && is_word(value))
 		stick->uuid = strdup(value);
 	return strcmp(key, "uuid") == 0 && stick->uuid;
 }

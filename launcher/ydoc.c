@@ -15,6 +15,7 @@
 
 #define MAX_FILE_BYTES (1u << 20)
 #define MAX_DEPTH 4
+#define MAX_ENTRIES 8192u /* each is compared with all before it */
 
 /* Where the reader is: the mappings around it, and the key that waits for its value. */
 struct reader {
@@ -26,6 +27,7 @@ struct reader {
 	unsigned key_line;
 	bool have_key;
 	bool done;
+	size_t chars, bytes; /* the same place in the text, so far into it */
 };
 
 void ydoc_free(struct ydoc *doc)
@@ -49,20 +51,22 @@ const struct ydoc_entry *ydoc_find(const struct ydoc *doc, const char *key)
 	return NULL;
 }
 
-/* libyaml counts characters, the text is bytes: walks the UTF-8 (and a byte order mark). */
-static size_t byte_of_char(const struct ydoc *doc, size_t index)
+/* libyaml counts characters (a byte order mark is one), the text is bytes: walks the UTF-8. It is
+ * asked for places that ascend, so that all of them take one walk. */
+static size_t byte_of_char(struct reader *rd, size_t index)
 {
-	size_t at = 0;
+	const struct ydoc *doc = rd->doc;
 
-	if (doc->text_bytes >= 3 && memcmp(doc->text, "\xef\xbb\xbf", 3) == 0)
-		at = 3;
-	while (index > 0 && at < doc->text_bytes) {
+	if (index < rd->chars)
+		rd->chars = rd->bytes = 0;
+	while (rd->chars < index && rd->bytes < doc->text_bytes) {
 		do {
-			at++;
-		} while (at < doc->text_bytes && ((unsigned char)doc->text[at] & 0xc0) == 0x80);
-		index--;
+			rd->bytes++;
+		} while (rd->bytes < doc->text_bytes &&
+			 ((unsigned char)doc->text[rd->bytes] & 0xc0) == 0x80);
+		rd->chars++;
 	}
-	return at;
+	return rd->bytes;
 }
 
 static int fail_at(struct reader *rd, size_t line, const char *what)
@@ -81,6 +85,8 @@ static int add_entry(struct reader *rd, const yaml_event_t *event)
 			       "%s:%u: '%s' is set on line %u already; keep "
 			       "one of the two",
 			       doc->path, rd->key_line, rd->key, twin->line);
+	if (doc->count == MAX_ENTRIES)
+		return fail_at(rd, event->start_mark.line, "more settings than any file of ours");
 	grown = realloc(doc->entries, (doc->count + 1) * sizeof(*grown));
 	if (!grown)
 		return err_set(rd->err, EXIT_FAILED, "%s: out of memory", doc->path);
@@ -90,9 +96,9 @@ static int add_entry(struct reader *rd, const yaml_event_t *event)
 		.key = strdup(rd->key),
 		.value = strdup((const char *)event->data.scalar.value),
 		.line = rd->key_line,
-		.begin = byte_of_char(doc, event->start_mark.index),
-		.end = byte_of_char(doc, event->end_mark.index),
+		.begin = byte_of_char(rd, event->start_mark.index),
 	};
+	grown->end = byte_of_char(rd, event->end_mark.index);
 	rd->have_key = false;
 	if (!grown->key || !grown->value)
 		return err_set(rd->err, EXIT_FAILED, "%s: out of memory", doc->path);

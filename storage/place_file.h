@@ -24,7 +24,8 @@ struct place_fs {
 	bool daemon;	   /* FUSE: below it, data lies in the device's page cache */
 };
 
-/* Opens with O_DIRECT where that works. `flags`: O_RDONLY or O_RDWR, O_CREAT, O_EXCL. */
+/* Opens with O_DIRECT where that works. `flags`: O_RDONLY or O_RDWR, O_CREAT, O_EXCL. In a folder
+ * (not AT_FDCWD) only a file of its own is taken: -EBADMSG for a link, a device, a pipe. */
 int place_file_open(int dir_fd, const char *name, int flags, struct place_file *ret_file);
 void place_file_close(struct place_file *file); /* takes a closed one */
 

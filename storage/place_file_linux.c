@@ -113,13 +113,18 @@ static int open_direct(int dir_fd, const char *name, int flags, bool *ret_direct
 int place_file_open(int dir_fd, const char *name, int flags, struct place_file *ret_file)
 {
 	struct place_file file = {.sector_bytes = 512};
+	bool in_folder = dir_fd != AT_FDCWD;
 	struct stat st;
 	int r;
 
+	if (in_folder)
+		flags |= O_NOFOLLOW | O_NONBLOCK; /* a pipe would wait for its other end */
 	file.fd = open_direct(dir_fd, name, flags, &file.direct);
 	if (file.fd < 0)
-		return file.fd;
+		return in_folder && file.fd == -ELOOP ? -EBADMSG : file.fd;
 	r = fstat(file.fd, &st) < 0 ? -errno : size_of(file.fd, &st, &file.size_bytes);
+	if (r == 0 && in_folder && !S_ISREG(st.st_mode))
+		r = -EBADMSG;
 	if (r < 0)
 		goto fail;
 	if (file.direct) {

@@ -17,15 +17,6 @@
 
 #include "store_impl.h"
 
-static int read_anchor(struct sv_store *s, uint8_t *buf, uint64_t place, struct sv_anchor *ret)
-{
-	int r = place + SV_ANCHOR_BYTES > s->geo.size_bytes
-			? -EMEDIUMTYPE
-			: sv_dev_read(s->dev, buf, SV_ANCHOR_BYTES, place);
-
-	return r < 0 ? r : sv_anchor_decode(buf, ret);
-}
-
 static bool params_sane(const struct sv_store *s, const struct sv_anchor *a)
 {
 	uint32_t page = a->page_bytes;
@@ -36,6 +27,17 @@ static bool params_sane(const struct sv_store *s, const struct sv_anchor *a)
 	       a->checkpoint_bytes && a->checkpoint_bytes <= SV_WINDOW_MAX_BYTES &&
 	       a->lie_window_bytes <= SV_WINDOW_MAX_BYTES &&
 	       s->geo.size_bytes / a->segment_bytes >= 4;
+}
+
+static int read_anchor(struct sv_store *s, uint8_t *buf, uint64_t place, struct sv_anchor *ret)
+{
+	int r = place + SV_ANCHOR_BYTES > s->geo.size_bytes
+			? -EMEDIUMTYPE
+			: sv_dev_read(s->dev, buf, SV_ANCHOR_BYTES, place);
+
+	if (r == 0)
+		r = sv_anchor_decode(buf, ret);
+	return r == 0 && !params_sane(s, ret) ? -EBADMSG : r;
 }
 
 /* The second anchor when the first, which says where it is, cannot be read. */
@@ -349,8 +351,6 @@ static int recover_from(struct sv_store *s, const struct sv_anchor *a,
 	int r;
 
 	s->anchor = *a;
-	if (!params_sane(s, a))
-		return -EBADMSG;
 	r = sv_walk_chain(s, &walk);
 	for (size_t i = 0; r == 0 && i < walk.count; i++)
 		if (walk.v[i].flags & SV_BATCH_ROOT && !walk.v[i].poisoned)

@@ -46,8 +46,10 @@ int sv_retain_init(struct sv_store *s)
 	k->first = k->count = k->used = k->fresh = 0;
 	k->free_piece = NO_PIECE;
 	k->before_known = false;
-	if (k->mem)
+	if (k->mem && k->piece_bytes == s->anchor.page_bytes &&
+	    k->pieces == (uint32_t)(bytes / k->piece_bytes) + 1)
 		return 0;
+	sv_retain_free(s); /* the other anchor says otherwise */
 	k->piece_bytes = s->anchor.page_bytes;
 	k->pieces = (uint32_t)(bytes / k->piece_bytes) + 1;
 	k->mem = mmap(NULL, (size_t)k->pieces * k->piece_bytes, PROT_READ | PROT_WRITE,
@@ -69,6 +71,9 @@ void sv_retain_free(struct sv_store *s)
 		munmap(k->mem, (size_t)k->pieces * k->piece_bytes);
 	free(k->next);
 	free(k->v);
+	k->mem = NULL;
+	k->next = NULL;
+	k->v = NULL;
 }
 
 struct sv_kept *sv_retain_nth(struct sv_store *s, uint32_t n)

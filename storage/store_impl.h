@@ -357,6 +357,7 @@ struct sv_walk {
 	size_t count, capacity;
 	uint8_t *buf; /* one segment, aligned */
 	uint64_t bytes_read;
+	uint64_t header_bytes; /* kept in memory */
 	uint64_t lost_flushed;
 	uint64_t epoch_seen;	    /* the newest that an orphan is of */
 	uint64_t flushed_seen;	    /* F of batches that were walked and cut off */

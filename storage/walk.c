@@ -21,6 +21,13 @@
 #include "digest.h"
 #include "store_impl.h"
 
+/* A log of ours is read about once, and its headers are a small part of the place. One that leads
+ * over the same bytes again and again (moves to one target, say) must not keep its reader for
+ * days, nor fill the memory. */
+#define READS_MOST 8u /* of the whole place */
+#define READS_FREE_BYTES (UINT64_C(1) << 30)
+#define HEADERS_MOST_BYTES (UINT64_C(512) << 20)
+
 int sv_walk_read(struct sv_store *s, struct sv_walk *w, uint64_t place, uint32_t len_bytes,
 		 uint8_t **ret_data)
 {
@@ -31,6 +38,11 @@ int sv_walk_read(struct sv_store *s, struct sv_walk *w, uint64_t place, uint32_t
 	if (place > s->geo.size_bytes || to - from > s->anchor.segment_bytes ||
 	    to > s->geo.size_bytes)
 		return -EBADMSG;
+	if (w->bytes_read > READS_MOST * s->geo.size_bytes + READS_FREE_BYTES ||
+	    w->header_bytes > HEADERS_MOST_BYTES) {
+		sv_why("its log is longer than any that this program leaves");
+		return -EUCLEAN;
+	}
 	r = sv_dev_read(s->dev, w->buf, to - from, from);
 	if (r < 0)
 		return r;
@@ -104,6 +116,7 @@ static int keep(struct sv_walk *w, const struct sv_head *h)
 	if (!v->raw)
 		return -ENOMEM;
 	memcpy(v->raw, w->buf, h->head_bytes); /* headers start on a page, hence at buf */
+	w->header_bytes += h->head_bytes;
 	w->count++;
 	return 0;
 }
