@@ -286,7 +286,7 @@ int sv_checkpoint_locked(struct sv_store *s)
 
 	if (s->sealing)
 		return -EBUSY; /* K1: not inside a group */
-	r = sv_apply_rest(s); /* K1 */
+	r = sv_apply_rest(s);  /* K1 */
 	if (r == 0)
 		r = write_map(s);
 	pthread_mutex_lock(&s->lock);

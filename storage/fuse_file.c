@@ -186,10 +186,9 @@ void sv_fuse_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_buf(req, NULL, 0);
 		return;
 	}
-	serve(fuse, &(struct sv_fuse_request){.kind = SV_FUSE_READ,
-					      .req = req,
-					      .off_bytes = off_bytes,
-					      .len_bytes = size});
+	serve(fuse,
+	      &(struct sv_fuse_request){
+		      .kind = SV_FUSE_READ, .req = req, .off_bytes = off_bytes, .len_bytes = size});
 }
 
 void sv_fuse_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
@@ -287,9 +286,9 @@ void sv_fuse_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		fuse_reply_err(req, ENXIO);
 		return;
 	}
-	serve(fuse, &(struct sv_fuse_request){
-			    .kind = SV_FUSE_SEEK,
-			    .req = req,
-			    .off_bytes = (uint64_t)off,
-			    .what = whence == SEEK_DATA ? SV_SEEK_DATA : SV_SEEK_HOLE});
+	serve(fuse,
+	      &(struct sv_fuse_request){.kind = SV_FUSE_SEEK,
+					.req = req,
+					.off_bytes = (uint64_t)off,
+					.what = whence == SEEK_DATA ? SV_SEEK_DATA : SV_SEEK_HOLE});
 }

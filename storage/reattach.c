@@ -129,9 +129,8 @@ static int check_anchor(struct attempt *a, unsigned which)
 static int read_head(struct attempt *a, uint64_t place, struct sv_head *ret_head)
 {
 	struct sv_store *s = a->s;
-	uint32_t len = (uint32_t)sv_min64(s->stage_bytes,
-					  s->anchor.segment_bytes -
-						  place % s->anchor.segment_bytes);
+	uint32_t len = (uint32_t)sv_min64(s->stage_bytes, s->anchor.segment_bytes -
+								  place % s->anchor.segment_bytes);
 	struct sv_head h;
 	int r;
 
@@ -140,8 +139,7 @@ static int read_head(struct attempt *a, uint64_t place, struct sv_head *ret_head
 	if (r == 0)
 		r = sv_head_peek(a->buf, s->anchor.page_bytes, &h) < 0 || h.head_bytes > len;
 	if (r == 0 && h.head_bytes > s->anchor.page_bytes)
-		r = read_at(a, place,
-			    (uint32_t)sv_align_up(h.head_bytes, s->anchor.page_bytes));
+		r = read_at(a, place, (uint32_t)sv_align_up(h.head_bytes, s->anchor.page_bytes));
 	if (r != 0)
 		return r;
 	if (sv_head_decode(a->buf, h.head_bytes, &h) < 0 || !is_ours(s, h.store_id))
@@ -204,11 +202,10 @@ static int check_successor(struct attempt *a, const struct sv_kept *kept)
 		if (r < 0)
 			return r;
 		a->looked_at = kept->next_segment;
-		a->opened_there = r == 0 && a->opening.flags & SV_BATCH_OPEN &&
-				  is_later(s, a->opening.epoch);
+		a->opened_there =
+			r == 0 && a->opening.flags & SV_BATCH_OPEN && is_later(s, a->opening.epoch);
 	}
-	if (a->opened_there &&
-	    memcmp(a->opening.prev_hash, kept->hash, SV_HASH_BYTES) == 0)
+	if (a->opened_there && memcmp(a->opening.prev_hash, kept->hash, SV_HASH_BYTES) == 0)
 		return stale();
 	return 0;
 }
@@ -342,8 +339,7 @@ static int write_anchor(struct attempt *a, const struct sv_anchor *anchor, unsig
 	int r;
 
 	sv_anchor_encode(anchor, a->buf);
-	r = sv_dev_write(a->dev, a->buf, SV_ANCHOR_BYTES,
-			 (uint64_t)which * anchor->segment_bytes);
+	r = sv_dev_write(a->dev, a->buf, SV_ANCHOR_BYTES, (uint64_t)which * anchor->segment_bytes);
 	if (r < 0) {
 		sv_why("writing to the stick fails");
 		return gone(a, r);

@@ -291,8 +291,7 @@ bool sv_retain_read(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t 
 	for (uint32_t n = s->retain.count; n-- > 0 && !found;) {
 		const struct sv_kept *kept = sv_retain_nth(s, n);
 
-		found = place >= kept->place &&
-			place + len_bytes <= kept->place + kept->len_bytes;
+		found = place >= kept->place && place + len_bytes <= kept->place + kept->len_bytes;
 		if (found)
 			copy_part(&s->retain, kept, place - kept->place, len_bytes, buf);
 	}

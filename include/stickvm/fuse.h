@@ -35,10 +35,10 @@ struct sv_fuse_options {
 	unsigned threads; /* at most; 0: 16. They are made as needed; a request holds one */
 	/*
 	 * Requests that meet a detached store (sv_store_detach) wait, instead of failing with EIO,
-	 * until it is attached again, sv_fuse_release_held is called, or the mount ends. They wait
-	 * parked, without a thread: status.json and everything that needs no stick go on. Each holds
-	 * its data in memory, at most 1 MiB; the kernel sends as many as there are processes waiting,
-	 * and 128 asynchronous ones.
+	 * until it is attached again, sv_fuse_release_held is called, or the mount ends. They are
+	 * put aside and keep no thread: status.json and everything that needs no stick go on. Each
+	 * holds its data in memory, at most 1 MiB; the kernel sends one for each process that
+	 * waits, and 128 asynchronous ones.
 	 */
 	bool hold;
 	const char *name; /* shown as the source by findmnt and df: "stickvm:NAME"; may be NULL */
@@ -60,8 +60,8 @@ const char *sv_fuse_why(void);
 /*
  * Serves the mount with several threads until it is unmounted or sv_fuse_stop is called, then
  * unmounts it (lazily: who still has a file open gets ENOTCONN). Every request that was taken
- * up is answered before this returns (a held one with EIO); no thread uses the store afterwards. Nothing is flushed
- * here: that is sv_store_close's. Signals are blocked in the serving threads.
+ * up is answered before this returns (a held one with EIO); no thread uses the store afterwards.
+ * Nothing is flushed here: that is sv_store_close's. Signals are blocked in the serving threads.
  * Returns 0, or a negative errno where the connection to the kernel failed. Call it once.
  */
 int sv_fuse_run(struct sv_fuse *fuse);

@@ -43,7 +43,7 @@ clear_away() {
 }
 
 state() {
-	python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["state"])' "$mnt/status.json"
+	python3 -c 'import json,sys; print(json.load(sys.stdin)["state"])' <"$mnt/status.json"
 }
 
 # STATE SECONDS
@@ -56,7 +56,8 @@ wait_state() {
 }
 
 put() { # FILE BLOCK [FLAGS]: 64 KiB
-	dd if="$1" of="$mnt/disk.raw" bs=64k seek="$2" conv=notrunc${3:+,$3} oflag=direct status=none
+	dd if="$1" of="$mnt/disk.raw" bs=64k seek="$2" conv=notrunc${3:+,$3} oflag=direct \
+		status=none
 }
 
 get() { # BLOCK
@@ -139,7 +140,8 @@ used_elsewhere() {
 	kill -STOP "$(findmnt -no SOURCE "$mnt" | sed 's/.*#//')" # it shall not be the first
 	plug ext4 "$work/stick3"
 	works "$vm" --stick "$at" mount a "$work/mnt2"
-	dd if="$work/block1" of="$work/mnt2/disk.raw" bs=64k seek=7 conv=notrunc,fdatasync status=none
+	dd if="$work/block1" of="$work/mnt2/disk.raw" bs=64k seek=7 conv=notrunc,fdatasync \
+		status=none
 	works "$vm" umount "$work/mnt2"
 	local before
 	before=$(tree_of "$at")

@@ -74,8 +74,8 @@ static void send_all(const struct memmount *mount, struct client *clients)
 {
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		clients[i] = (struct client){.mount = mount, .number = i, .error = -1};
-		assert_int_equal(
-			pthread_create(&clients[i].thread, NULL, client_main, &clients[i]), 0);
+		assert_int_equal(pthread_create(&clients[i].thread, NULL, client_main, &clients[i]),
+				 0);
 	}
 }
 

@@ -167,7 +167,8 @@ static bool use_detached(struct run *run)
 static bool plug(struct run *run)
 {
 	uint64_t seed = prng_next(&run->rng) >> 40;
-	struct dev_crash_cut again = cut_of(run, DEV_CRASH_BEFORE + seed % 3, 1 + seed / 3 % 4, seed);
+	struct dev_crash_cut again =
+		cut_of(run, DEV_CRASH_BEFORE + seed % 3, 1 + seed / 3 % 4, seed);
 	struct sv_reattach did = {0};
 	int r = -ENODEV;
 
@@ -274,8 +275,11 @@ static bool do_call(struct run *run, unsigned which)
 			: which == 1 ? sv_store_checkpoint(run->store)
 				     : sv_store_clean(run->store, 3, &cleaned);
 
-		if (!returned(run, which == 0 ? "flush" : which == 1 ? "checkpoint" : "clean", r,
-			      &again))
+		if (!returned(run,
+			      which == 0   ? "flush"
+			      : which == 1 ? "checkpoint"
+					   : "clean",
+			      r, &again))
 			return false;
 	} while (again);
 	return true;
@@ -495,9 +499,9 @@ static void nothing_is_lost(enum runner_mode mode)
 	print_message("store_yank %s: %" PRIu64 " runs, %" PRIu64 " pulls, %" PRIu64
 		      " of them again before it was attached; %" PRIu64 " KiB right, %" PRIu64
 		      " KiB written again, %" PRIu64 " KiB of that flushed before\n",
-		      mode_names[mode], runs_done - runs, pulls_done - pulls,
-		      second_pulls - second, did_all.verified_bytes / 1024,
-		      did_all.rewritten_bytes / 1024, did_all.missing_bytes / 1024);
+		      mode_names[mode], runs_done - runs, pulls_done - pulls, second_pulls - second,
+		      did_all.verified_bytes / 1024, did_all.rewritten_bytes / 1024,
+		      did_all.missing_bytes / 1024);
 	assert_true(did_all.rewritten_bytes > 0 && second_pulls > second);
 }
 
