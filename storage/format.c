@@ -98,8 +98,6 @@ int sv_anchor_decode(const uint8_t *buf, struct sv_anchor *ret_anchor)
 	a.since_s = sv_get64(&c);
 	sv_cur_take(&c, ANCHOR_KEPT_BYTES);
 	a.named_log_bytes = sv_get64(&c);
-	if (!a.named_log_bytes)
-		a.named_log_bytes = a.log_bytes;
 	*ret_anchor = a;
 	return version != SV_FORMAT_VERSION || a.features.incompat ? -EPROTONOSUPPORT : 0;
 }

@@ -3,9 +3,9 @@
 
 /*
  * A mount is a libfuse session (what the kernel is told at mount time), a pool of threads
- * (fuse_pool.c), requests put aside (fuse_hold.c) and the operations (fuse_ops.c, fuse_file.c). The
- * kernel opens nothing before the first request, FUSE_INIT, is answered: clients that come between
- * mount and run wait.
+ * (fuse_pool.c), requests put aside (fuse_hold.c) and the operations (fuse_ops.c, fuse_file.c).
+ * The kernel opens nothing before the first request, FUSE_INIT, is answered: clients that come
+ * between mount and run wait.
  */
 #include "fuse_priv.h"
 

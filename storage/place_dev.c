@@ -22,9 +22,9 @@
  *      mark comes after one that covered the write, and that one's failure has set it again.
  *  P5  Once the medium is gone, every call says so.
  *  P6  Asked whether it is still there (`alive`), a place reads its own header from the medium.
- * Where a daemon's page cache would answer instead, the device is read, where that is permitted. A
- * file system that turned read-only under an open place counts as gone: nothing can be written
- * through these descriptors any more; opened again, the place may be well.
+ *      Where a daemon's page cache would answer instead, the device is read, where that is
+ *      permitted. A file system that turned read-only under an open place counts as gone: nothing
+ * can be written through these descriptors any more; opened again, the place may be well.
  *
  * After a failed sync of the page cache, what was lost cannot be written again from there, though
  * the next sync would succeed: such a flush fails for good (flush_error). With direct I/O and no

@@ -71,10 +71,18 @@ static uint64_t ordinal(uint64_t epoch)
 }
 
 /* Not this session, and none before it. A session that found nothing of this one has its number,
- * with another salt. */
+ * with another salt; but so has one that the stick lost before this one began. */
 static bool is_later(const struct sv_store *s, uint64_t epoch)
 {
 	return epoch != s->log.epoch && ordinal(epoch) >= ordinal(s->log.epoch);
+}
+
+/* The same of a batch somewhere in the log, where such a lost session may have left some. */
+static bool is_later_batch(const struct sv_store *s, const struct sv_head *h)
+{
+	return ordinal(h->epoch) > ordinal(s->log.epoch) ||
+	       (is_later(s, h->epoch) && h->flags & SV_BATCH_OPEN &&
+		memcmp(h->prev_hash, s->log.before_opening, SV_HASH_BYTES) == 0);
 }
 
 static bool is_ours(const struct sv_store *s, const uint8_t *store_id)
@@ -149,7 +157,7 @@ static int must_be_there(struct attempt *a, uint64_t place, const uint8_t *hash)
 		return r;
 	if (r == 0 && memcmp(h.hash, hash, SV_HASH_BYTES) == 0)
 		return 0;
-	if (r == 0 && is_later(a->s, h.epoch))
+	if (r == 0 && is_later_batch(a->s, &h))
 		return stale();
 	if (!a->anchors_read) {
 		sv_why("there is no disk of this machine here");
@@ -210,7 +218,7 @@ static int check_foreign(const struct attempt *a, const struct sv_kept *kept)
 
 	if (sv_head_decode(a->buf, kept->len_bytes, &h) < 0 || !is_ours(s, h.store_id))
 		return 0;
-	return is_later(s, h.epoch) ? stale() : 0;
+	return is_later_batch(s, &h) ? stale() : 0;
 }
 
 /* Reads one append back; `wrong` where it is not what was written. */

@@ -49,8 +49,8 @@ struct sv_dev_ops {
 	int (*grow)(struct sv_dev *dev, uint64_t size_bytes);
 	int (*geometry)(struct sv_dev *dev, struct sv_geometry *ret_geometry);
 	/* Optional. Whether the medium is still there: 0, or -ENODEV, and then every later call
-	 * fails likewise. Asked after another call has failed; it looks at the medium, not at a
-	 * cache. */
+	 * fails likewise. Asked after another call has failed; looks at the medium, not at a cache.
+	 */
 	int (*alive)(struct sv_dev *dev);
 	/* Frees the device and what it owns. Never fails; unflushed writes may be lost. */
 	void (*close)(struct sv_dev *dev);

@@ -35,10 +35,10 @@ struct sv_fuse_options {
 	unsigned threads; /* at most; 0: 16. They are made as needed; a request holds one */
 	/*
 	 * Requests that meet a detached store (sv_store_detach) wait, instead of failing with EIO,
-	 * until it is attached again, sv_fuse_release_held is called, or the mount ends. They wait
-	 * parked, without a thread: status.json and everything that needs no stick go on. Each
-	 * holds its data in memory, at most 1 MiB; the kernel sends as many as there are processes
-	 * waiting, and 128 asynchronous ones.
+	 * until it is attached again, sv_fuse_release_held is called, or the mount ends. They are
+	 * put aside and keep no thread: status.json and everything that needs no stick go on. Each
+	 * holds its data in memory, at most 1 MiB; the kernel sends one for each process that
+	 * waits, and 128 asynchronous ones.
 	 */
 	bool hold;
 	const char *name; /* shown as the source by findmnt and df: "stickvm:NAME"; may be NULL */

@@ -43,8 +43,7 @@ clear_away() {
 }
 
 state() {
-	python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["state"])' \
-		"$mnt/status.json"
+	python3 -c 'import json,sys; print(json.load(sys.stdin)["state"])' <"$mnt/status.json"
 }
 
 # STATE SECONDS

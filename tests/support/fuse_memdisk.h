@@ -17,8 +17,7 @@ struct memdisk {
 	/* Set by the test before the mount, or while nothing is in flight. */
 	unsigned write_sleep_ms, flush_sleep_ms, read_sleep_ms;
 	int write_error, read_error, flush_error;
-	atomic_bool
-		detached; /* every call gives -ENODEV, and the status says so; set at any time */
+	atomic_bool detached; /* at any time: calls give -ENODEV, and the status says so */
 
 	atomic_uint reads, writes, flushes, discards; /* calls */
 	atomic_size_t largest_read, largest_write;

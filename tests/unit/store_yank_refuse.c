@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "dev_crash.h"
+#include "format.h"
 #include "prng.h"
-#include "stickvm/store.h"
 
 #define KIB UINT64_C(1024)
 #define DISK_BYTES (1024 * KIB)
@@ -205,13 +205,46 @@ static void another_session(void **state)
 	assert_int_equal(reattach(f, f->medium), -ESTALE);
 }
 
+/* The first batch of a later session than ours on a medium, where it lies; 0: none. */
+static uint64_t later_opening(struct fixture *f)
+{
+	uint64_t bytes, found = 0;
+	uint8_t *image = image_of(f->medium, &bytes);
+	struct sv_status status;
+
+	sv_store_status(f->store, &status);
+	for (uint64_t at = 128 * KIB; at < bytes; at += 4 * KIB) {
+		struct sv_head h;
+
+		if (sv_head_decode(image + at, 4 * KIB, &h) == 0 && h.flags & SV_BATCH_OPEN &&
+		    h.epoch >> SV_EPOCH_SALT_BITS > status.epoch)
+			found = at;
+	}
+	free(image);
+	return found;
+}
+
+/* The stick lost how it began; its anchors still tell. */
+static void another_session_half_lost(void **state)
+{
+	struct fixture *f = *state;
+	struct sv_store *other;
+
+	pull(f);
+	assert_int_equal(open_on(f->medium, NULL, false, 4, &other), 0);
+	sv_store_abandon(other);
+	dev_crash_corrupt(f->medium, later_opening(f) + 100, 1);
+	assert_int_equal(later_opening(f), 0);
+	assert_int_equal(reattach(f, f->medium), -ESTALE);
+}
+
 /*
  * Another session began, and the stick was pulled from that host, too, at any of its writes. If
  * anything of it can be found, it counts; if not, it never was.
  */
 static void another_session_cut_short(void **state)
 {
-	unsigned refused = 0, went_on = 0;
+	unsigned refused = 0, went_on = 0, opened = 0;
 
 	(void)state;
 	for (uint64_t at = 0; at < 3 * 24; at++) {
@@ -231,8 +264,11 @@ static void another_session_cut_short(void **state)
 			assert_int_equal(reattach(f, f->medium), -ESTALE);
 			refused++;
 		} else {
+			bool there = later_opening(f) != 0;
+
 			r = reattach(f, f->medium);
-			assert_true(r == 0 || r == -ESTALE);
+			assert_true(r == -ESTALE || (r == 0 && !there));
+			opened += there;
 			refused += r < 0;
 			went_on += r == 0;
 			if (r == 0)
@@ -240,7 +276,7 @@ static void another_session_cut_short(void **state)
 		}
 		teardown((void **)&f);
 	}
-	assert_true(refused > 0 && went_on > 0);
+	assert_true(refused > 0 && went_on > 0 && opened > 0);
 }
 
 static void another_store(void **state)
@@ -319,6 +355,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(same_stick, setup, teardown),
 		cmocka_unit_test_setup_teardown(slept, setup, teardown),
 		cmocka_unit_test_setup_teardown(another_session, setup, teardown),
+		cmocka_unit_test_setup_teardown(another_session_half_lost, setup, teardown),
 		cmocka_unit_test(another_session_cut_short),
 		cmocka_unit_test_setup_teardown(another_store, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_store, setup, teardown),
