@@ -5,8 +5,8 @@
 #include "size.h"
 #include "ui.h"
 #include "verbs.h"
-#include "vm_pick.h"
 #include "vm_look.h"
+#include "vm_pick.h"
 
 static void add_row(struct ui_table *table, const struct vm *vm, const struct vm_look *look)
 {

@@ -6,8 +6,8 @@
 #include "size.h"
 #include "ui.h"
 #include "verbs.h"
-#include "vm_pick.h"
 #include "vm_look.h"
+#include "vm_pick.h"
 
 /* Sizes in bytes and numbers as numbers; what is not set is null. */
 static json_t *settings_json(const struct vm *vm)

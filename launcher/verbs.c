@@ -217,8 +217,10 @@ const struct verb verbs[] = {
 	 .opts = opts_resume,
 	 .run = cmd_resume,
 	 .help = "let a VM that was paused go on",
-	 .more = "A VM is paused when its disk fails or the stick is full. It tries again by itself; "
-		 "'resume' does so at once. On a full stick --grace lets it write up to 64 MiB more, "
+	 .more = "A VM is paused when its disk fails or the stick is full. It tries again by "
+		 "itself; "
+		 "'resume' does so at once. On a full stick --grace lets it write up to 64 MiB "
+		 "more, "
 		 "so that files inside can be deleted and their space given back (fstrim)."},
 	{.name = "mount",
 	 .operands = "NAME DIR",

@@ -67,12 +67,13 @@ bool vm_look_warn_disk(const char *name, uint64_t used_bytes, uint64_t capacity_
 
 	if (vm_look_percent(used_bytes, capacity_bytes) < VM_LOOK_WARN_PERCENT)
 		return false;
-	snprintf(text, text_bytes,
-		 "%s: %u %% of what its disk may take on the stick is used (%s of %s); delete files "
-		 "inside and trim (fstrim), or free space on the stick",
-		 name, vm_look_percent(used_bytes, capacity_bytes),
-		 size_human(used_bytes, used, sizeof(used)),
-		 size_human(capacity_bytes, all, sizeof(all)));
+	snprintf(
+		text, text_bytes,
+		"%s: %u %% of what its disk may take on the stick is used (%s of %s); delete files "
+		"inside and trim (fstrim), or free space on the stick",
+		name, vm_look_percent(used_bytes, capacity_bytes),
+		size_human(used_bytes, used, sizeof(used)),
+		size_human(capacity_bytes, all, sizeof(all)));
 	return true;
 }
 

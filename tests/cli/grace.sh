@@ -24,7 +24,7 @@ image_hash=$(sha256sum "$guest")
 # KEY: a number of the VM, as list has it.
 number() {
 	"$vm" list --json 2>/dev/null >"$work/list"
-	python3 -c "import json,sys; print(json.load(open(sys.argv[1]))['vms'][0]['$1'])" "$work/list"
+	python3 -c "import json,sys; print(json.load(sys.stdin)['vms'][0]['$1'])" <"$work/list"
 }
 
 refused 1 'it is not running; start it' "$vm" resume g

@@ -11,7 +11,9 @@ fi
 
 mnt=$work/mnt
 mkdir "$mnt" "$work/disk" "$work/disk2" "$work/other" "$work/second"
-at_end "for d in '$work'/disk '$work'/disk2 '$work'/other '$work'/second '$mnt'; do umount -l \$d; done"
+for dir in "$mnt" "$work/second" "$work/other" "$work/disk2" "$work/disk"; do
+	at_end "umount -l '$dir'"
+done
 mknod "$work/fuse" c 10 229
 chmod 666 "$work/fuse"
 mount --bind "$work/fuse" /dev/fuse
