@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # grace: a full stick: the VM is paused, goes on with the guest's reserve, deletes, trims and works
 # on; then it is full again and goes on once others give room back. Nothing else is touched.
-# test-labels: once
+# test-labels: long once
 # shellcheck source-path=SCRIPTDIR source=run.bash
 . "$(dirname "$0")/run.bash"
 
