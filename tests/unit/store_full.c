@@ -45,6 +45,13 @@ static void run_one(const struct geometry *g, enum mix mix, uint64_t seed)
 	full_verify(&w);
 	full_fill(&w);
 	full_leave_one_in(&w, 16);
+	if (g != full_geometries) { /* what is known of them without a walk is forgotten */
+		full_close(&w);
+		full_open(&w);
+	}
+	w.mix = MIX_RAW_SINGLE; /* into what units of which one block lives must give back */
+	full_fill(&w);
+	w.mix = mix;
 	full_churn(&w, 0.5);
 	full_fill(&w);
 	full_leave_one_in(&w, g->segment_bytes / BLOCK);
