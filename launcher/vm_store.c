@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "lock_holder.h"
 #include "stickvm/place.h"
 
 char *vm_store_path(const struct stick *stick, const struct vm *vm)
@@ -33,6 +34,17 @@ void vm_store_host(char ret_host[64])
 	snprintf(ret_host, 64, "%s#%08x", name[0] ? name : "unknown", digest);
 }
 
+static int fail_locked(struct err *err, const struct vm *vm, const char *path)
+{
+	char who[160];
+	const bool known = lock_holder(path, who, sizeof(who));
+
+	return err_set(err, EXIT_LOCKED,
+		       "%s: the disk is in use by another process%s%s%s; end it with 'stickvm "
+		       "stop' or 'stickvm umount' first",
+		       vm->name, known ? " (" : "", known ? who : "", known ? ")" : "");
+}
+
 /* What an errno of sv_place_open means for the user. */
 static int fail_place(struct err *err, const struct vm *vm, const char *path, int rc)
 {
@@ -43,10 +55,7 @@ static int fail_place(struct err *err, const struct vm *vm, const char *path, in
 			       "stick that holds it",
 			       vm->name, path);
 	case -EBUSY:
-		return err_set(err, EXIT_LOCKED,
-			       "%s: the disk is in use by another process; end "
-			       "it with 'stickvm stop' or 'stickvm umount' first",
-			       vm->name);
+		return fail_locked(err, vm, path);
 	case -EMEDIUMTYPE:
 		return err_set(err, EXIT_DAMAGE,
 			       "%s: %s holds no disk of stickvm; restore it from "

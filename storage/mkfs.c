@@ -7,6 +7,8 @@
 #include "store_impl.h"
 
 #define DEFAULT_SEGMENT_BYTES (8u << 20)
+#define LEAST_SEGMENT_BYTES (1u << 20)
+#define LEAST_SEGMENTS 128u
 #define DEFAULT_PAGE_BYTES (16u << 10)
 #define DEFAULT_LIE_WINDOW_BYTES (64u << 20)
 #define DEFAULT_CHECKPOINT_BYTES (128u << 20)
@@ -20,6 +22,19 @@ static bool is_zero_id(const uint8_t *id)
 	return true;
 }
 
+/* A small place is cut into smaller pieces, or the reserve, which is so many of them, would take
+ * it all; never below the erase unit. */
+static uint32_t default_segment(const struct sv_geometry *geo)
+{
+	uint32_t unit = geo->erase_bytes ? geo->erase_bytes : LEAST_SEGMENT_BYTES;
+	uint32_t segment = unit * ((DEFAULT_SEGMENT_BYTES + unit - 1) / unit);
+
+	while (geo->max_bytes / segment < LEAST_SEGMENTS && segment / 2 % unit == 0 &&
+	       segment / 2 >= LEAST_SEGMENT_BYTES)
+		segment /= 2;
+	return segment;
+}
+
 static int choose(const struct sv_format_params *p, const struct sv_geometry *geo,
 		  struct sv_anchor *a)
 {
@@ -28,11 +43,8 @@ static int choose(const struct sv_format_params *p, const struct sv_geometry *ge
 	*a = (struct sv_anchor){.segment_bytes = p->segment_bytes, .page_bytes = p->page_bytes};
 	if (!a->page_bytes)
 		a->page_bytes = geo->page_bytes ? geo->page_bytes : DEFAULT_PAGE_BYTES;
-	if (!a->segment_bytes) {
-		uint32_t unit = geo->erase_bytes ? geo->erase_bytes : DEFAULT_SEGMENT_BYTES;
-
-		a->segment_bytes = unit * ((DEFAULT_SEGMENT_BYTES + unit - 1) / unit);
-	}
+	if (!a->segment_bytes)
+		a->segment_bytes = default_segment(geo);
 	/* On a small place what waits for the gate must stay a small part of it. */
 	a->lie_window_bytes = p->lie_window_bytes ? p->lie_window_bytes
 						  : sv_min64(DEFAULT_LIE_WINDOW_BYTES, small);

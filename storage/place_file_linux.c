@@ -370,10 +370,11 @@ int place_file_lock(const struct place_file *file, bool exclusive)
 {
 	const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
 	struct stat st;
-	int tries = fstat(file->fd, &st) == 0 && S_ISBLK(st.st_mode) ? 20 : 1;
+	int tries = fstat(file->fd, &st) == 0 && S_ISBLK(st.st_mode) ? 20 : exclusive ? 10 : 1;
 	int r;
 
-	/* udev holds a device for a moment whenever a writer closed it */
+	/* udev holds a device for a moment whenever a writer closed it; a short look at the store
+	 * (stickvm list) and a process that was killed just now hold files for a moment */
 	while ((r = flock(file->fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB)) < 0 &&
 	       (errno == EINTR || (errno == EWOULDBLOCK && --tries > 0)))
 		nanosleep(&pause, NULL);

@@ -473,9 +473,6 @@ int sv_begin_epoch(struct sv_store *s)
 	if (s->segs.free < 4)
 		sv_grow_ahead(s);
 	r = choose_head(s);
-	/* The opening says that its predecessor was flushed: before it can be there, it is. */
-	if (r == 0)
-		r = sv_log_flush(s);
 	if (r < 0)
 		return r;
 	memcpy(s->log.before_opening, s->log.hash, SV_HASH_BYTES);

@@ -67,14 +67,15 @@ static uint64_t batch_segments(const struct sv_store *s)
 	return segments_for(s, (uint64_t)s->arena.slots * UNIT_WORST_BYTES) + 2;
 }
 
-/* A cycle's worth: to the next root, which may be a batch late, and twice lie_window. Of each half
- * a lie_window chain and survivors may leave a gap. */
+/* A cycle's worth: to the next root, which may be a batch late, and twice lie_window. In each half
+ * of a lie_window chain and survivors may leave a gap (where that is less than a few pages, batches
+ * are longer). */
 static uint64_t quarantine_segments(const struct sv_store *s)
 {
 	uint64_t lie_bytes = s->anchor.lie_window_bytes;
 	uint64_t log_bytes = sv_max64(s->anchor.checkpoint_bytes, lie_bytes) + 2 * lie_bytes +
 			     (uint64_t)s->arena.slots * UNIT_WORST_BYTES;
-	uint64_t apart = sv_max64(lie_bytes / 2, s->anchor.page_bytes);
+	uint64_t apart = sv_max64(lie_bytes / 2, 8ull * s->anchor.page_bytes);
 	uint64_t gaps = 2 * (log_bytes / apart + 1);
 
 	return segments_for(s, log_bytes + gaps * SV_GAP_PAGES * s->anchor.page_bytes) + 3;
@@ -214,9 +215,12 @@ static bool has_enough(const struct sv_store *s)
 static bool grow(struct sv_store *s)
 {
 	uint64_t step = GROW_BYTES / s->anchor.segment_bytes;
-	uint64_t count = sv_min64(s->segs.count + (step ? step : 1), s->segs.limit);
+	uint64_t count;
 	int r;
 
+	if (s->segs.count < s->segs.limit)
+		ask_device(s); /* a guess at free space is better the less is left to guess */
+	count = sv_min64(s->segs.count + (step ? step : 1), s->segs.limit);
 	if (count == s->segs.count)
 		return false;
 	r = sv_io_grow(s, count * s->anchor.segment_bytes);

@@ -18,7 +18,7 @@
 
 #define SEGMENT_BYTES (64u << 10)
 #define PAGE_BYTES 4096u
-#define PLACE_BYTES (24u << 20)
+#define PLACE_BYTES (16u << 20)
 #define DISK_BYTES (2u << 20)
 #define MOST_BATCHES 4096u
 

@@ -107,7 +107,7 @@ static void uncut_runs_keep_every_byte(void **state)
 		assert_true(run.last.ledger.segments_cleaned > 20);
 		assert_true(run.last.ledger.checkpoints > 20);
 		assert_true(run.last.ledger.stick_written_bytes >
-			    3 * runner_geometries[geometry].place_bytes);
+			    2 * runner_geometries[geometry].place_bytes);
 		runner_free(&run);
 	}
 }
