@@ -8,7 +8,7 @@
  * A1  Nothing is written before all of these hold: both anchors that can be read are of this store
  *     and of no session that began after this one; the batch before the oldest append kept, and the
  *     root that the anchors name, are there; no batch that opens a session follows any batch of
- *     ours; no place that we wrote holds a batch of a later session.
+ *     ours.
  * A2  What is written again are the same bytes at the same place. So each sector is either what it
  *     was meant to be or what the pull left of it, whenever a second pull (or the host's end) comes
  *     in between: the states of the medium are those that the first write could have left, and
@@ -70,19 +70,27 @@ static uint64_t ordinal(uint64_t epoch)
 	return epoch >> SV_EPOCH_SALT_BITS;
 }
 
-/* Not this session, and none before it. A session that found nothing of this one has its number,
- * with another salt; but so has one that the stick lost before this one began. */
+/* Not this session, and none that recovery accepted before it. A session that found nothing of
+ * this one has its number, with another salt. */
 static bool is_later(const struct sv_store *s, uint64_t epoch)
 {
 	return epoch != s->log.epoch && ordinal(epoch) >= ordinal(s->log.epoch);
 }
 
-/* The same of a batch somewhere in the log, where such a lost session may have left some. */
-static bool is_later_batch(const struct sv_store *s, const struct sv_head *h)
+/*
+ * A batch by itself says little: what sessions left that the stick lost before this one began may
+ * have any number. It is of a later one if it opens a session behind a batch of ours. (One that has
+ * gone so far as to write over what is kept here has anchors that are long settled.)
+ */
+static bool is_later_batch(struct sv_store *s, const struct sv_head *h)
 {
-	return ordinal(h->epoch) > ordinal(s->log.epoch) ||
-	       (is_later(s, h->epoch) && h->flags & SV_BATCH_OPEN &&
-		memcmp(h->prev_hash, s->log.before_opening, SV_HASH_BYTES) == 0);
+	bool behind = memcmp(h->prev_hash, s->log.before_opening, SV_HASH_BYTES) == 0;
+
+	if (!(h->flags & SV_BATCH_OPEN) || !is_later(s, h->epoch))
+		return false;
+	for (uint32_t n = 0; n < s->retain.count && !behind; n++)
+		behind = memcmp(h->prev_hash, sv_retain_nth(s, n)->hash, SV_HASH_BYTES) == 0;
+	return behind;
 }
 
 static bool is_ours(const struct sv_store *s, const uint8_t *store_id)
@@ -168,14 +176,6 @@ static int must_be_there(struct attempt *a, uint64_t place, const uint8_t *hash)
 	return -EUCLEAN;
 }
 
-static bool is_kept(struct sv_store *s, uint64_t place)
-{
-	for (uint32_t n = 0; n < s->retain.count; n++)
-		if (sv_retain_nth(s, n)->place == place)
-			return true;
-	return false;
-}
-
 static int check_lineage(struct attempt *a)
 {
 	struct sv_store *s = a->s;
@@ -184,7 +184,7 @@ static int check_lineage(struct attempt *a)
 	uint64_t place = sv_place(s, root->segment, root->offset);
 	int r = 0;
 
-	if (!is_kept(s, place))
+	if (!sv_is_kept(s, place))
 		r = must_be_there(a, place, root->hash);
 	if (r == 0 && s->retain.before_known)
 		r = must_be_there(a, before->place, before->hash);
@@ -213,7 +213,7 @@ static int check_successor(struct attempt *a, const struct sv_kept *kept)
 /* Of a place that does not hold what we wrote there; its bytes are in buf. */
 static int check_foreign(const struct attempt *a, const struct sv_kept *kept)
 {
-	const struct sv_store *s = a->s;
+	struct sv_store *s = a->s;
 	struct sv_head h;
 
 	if (sv_head_decode(a->buf, kept->len_bytes, &h) < 0 || !is_ours(s, h.store_id))
@@ -261,7 +261,7 @@ static int check_size(struct attempt *a)
 	if (a->geo.size_bytes >= want)
 		return 0;
 	for (uint64_t i = a->geo.size_bytes / s->anchor.segment_bytes; i < s->segs.count; i++)
-		if (s->segs.v[i].usage.generation && !is_kept(s, sv_place(s, (uint32_t)i, 0))) {
+		if (s->segs.v[i].usage.generation && !sv_is_kept(s, sv_place(s, (uint32_t)i, 0))) {
 			sv_why("the place is shorter than it was");
 			return -EUCLEAN;
 		}

@@ -10,8 +10,7 @@
  * Y2  What is kept is what was sent, byte for byte: written again at its place it can only make the
  *     medium what it was to be (reattach.c).
  * Y3  Appends are kept in the order in which they were made; the oldest goes first.
- *     What the sessions before wrote within the window is taken over as recovery reads it; only
- *     their survivors apart are not.
+ *     What the sessions before wrote within the window is taken over as recovery reads it.
  * Y4  `before` names the batch of the chain that comes before the oldest one kept: the end of what
  *     is taken to be safe.
  *
@@ -218,6 +217,61 @@ void sv_retain_adopt(struct sv_store *s, const struct sv_walk *w, const struct s
 		return;
 	fill_pieces(k, &kept, bytes);
 	k->v[k->count++] = kept;
+}
+
+/* Batches in a segment of survivors, in `bytes`, as far as they may be lost; each once. */
+static void adopt_survivors(struct sv_store *s, const struct sv_walked *v,
+			    const struct sv_record *rec, const uint8_t *bytes)
+{
+	struct sv_retain *k = &s->retain;
+	uint32_t at = 0, size = s->anchor.segment_bytes;
+
+	while (at < size) {
+		struct sv_kept kept = {.place = sv_place(s, rec->segment, at), .apart = true};
+		struct sv_head h;
+
+		at += s->anchor.page_bytes;
+		if (sv_head_decode(bytes + (at - s->anchor.page_bytes),
+				   size - (at - s->anchor.page_bytes), &h) < 0 ||
+		    !(h.flags & SV_BATCH_APART) || h.generation != rec->generation ||
+		    sv_place(s, h.segment, h.offset) != kept.place ||
+		    h.total_bytes % k->piece_bytes || h.total_bytes > sv_stage_bytes(s) ||
+		    h.total_bytes > size - h.offset ||
+		    memcmp(h.store_id, s->anchor.store_id, SV_STORE_ID_BYTES) != 0)
+			continue;
+		at = h.offset + h.total_bytes;
+		kept.seq = h.seq;
+		kept.end_bytes = h.log_bytes + h.total_bytes;
+		kept.len_bytes = h.total_bytes;
+		if (kept.end_bytes + window(s) < v->log_bytes || sv_is_kept(s, kept.place) ||
+		    !reserve(k, &kept))
+			continue;
+		fill_pieces(k, &kept, bytes + h.offset);
+		k->v[k->count++] = kept;
+	}
+}
+
+void sv_retain_adopt_apart(struct sv_store *s, struct sv_walk *w, const struct sv_walked *v)
+{
+	struct sv_cur c = sv_cur_over(v->raw + SV_HEAD_FIXED_BYTES,
+				      v->raw_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
+	struct sv_record rec = {0};
+	uint8_t *data;
+
+	if (!s->retain.mem)
+		return;
+	while (sv_record_get(&c, &rec) == 0 && rec.type == SV_REC_SEGMENT)
+		if (sv_walk_read(s, w, sv_place(s, rec.segment, 0), s->anchor.segment_bytes,
+				 &data) == 0)
+			adopt_survivors(s, v, &rec, data);
+}
+
+bool sv_is_kept(struct sv_store *s, uint64_t place)
+{
+	for (uint32_t n = 0; n < s->retain.count; n++)
+		if (sv_retain_nth(s, n)->place == place)
+			return true;
+	return false;
 }
 
 void sv_retain_cut(struct sv_store *s, uint64_t seq)

@@ -239,6 +239,9 @@ struct sv_kept *sv_retain_nth(struct sv_store *s, uint32_t n);
 /* While a store is opened: a batch as recovery read it, one by one; and what it did not accept. */
 void sv_retain_adopt(struct sv_store *s, const struct sv_walk *w, const struct sv_walked *v,
 		     const uint8_t *bytes);
+/* The survivors that a batch's moves name. */
+void sv_retain_adopt_apart(struct sv_store *s, struct sv_walk *w, const struct sv_walked *v);
+bool sv_is_kept(struct sv_store *s, uint64_t place);
 void sv_retain_cut(struct sv_store *s, uint64_t seq);
 void sv_retain_copy(const struct sv_store *s, const struct sv_kept *kept, uint8_t *dst);
 bool sv_retain_same(const struct sv_store *s, const struct sv_kept *kept, const uint8_t *bytes);

@@ -453,7 +453,11 @@ static int check_batch(struct sv_store *s, struct sv_walk *w, struct sv_walked *
 		*ret_good = payload_good(s, &h, v->raw, data + h.payload_offset);
 	if (r == 0 && *ret_good && recent)
 		sv_retain_adopt(s, w, v, data);
-	return r < 0 ? r : check_moves(s, w, v, &h, ret_bad_moves);
+	if (r == 0)
+		r = check_moves(s, w, v, &h, ret_bad_moves);
+	if (r == 0 && recent && !*ret_bad_moves)
+		sv_retain_adopt_apart(s, w, v);
+	return r;
 }
 
 /* Drops batches from `count` on, and those before it that belong to a group cut in two (C2). */
