@@ -45,6 +45,7 @@ int sv_retain_init(struct sv_store *s)
 	k->first = k->count = k->used = k->fresh = 0;
 	k->free_piece = NO_PIECE;
 	k->before_known = false;
+	memset(k->swept, 0, sizeof(k->swept));
 	if (k->mem && k->piece_bytes == s->anchor.page_bytes &&
 	    k->pieces == (uint32_t)(bytes / k->piece_bytes) + 1)
 		return 0;
@@ -251,6 +252,16 @@ static void adopt_survivors(struct sv_store *s, const struct sv_walked *v,
 	}
 }
 
+/* Once is enough: all of a segment is looked at. */
+static bool was_swept(struct sv_retain *k, uint64_t generation)
+{
+	for (unsigned i = 0; i < SV_SWEPT; i++)
+		if (k->swept[i] == generation)
+			return true;
+	k->swept[k->swept_next++ % SV_SWEPT] = generation;
+	return false;
+}
+
 void sv_retain_adopt_apart(struct sv_store *s, struct sv_walk *w, const struct sv_walked *v)
 {
 	struct sv_cur c = sv_cur_over(v->raw + SV_HEAD_FIXED_BYTES,
@@ -261,7 +272,8 @@ void sv_retain_adopt_apart(struct sv_store *s, struct sv_walk *w, const struct s
 	if (!s->retain.mem)
 		return;
 	while (sv_record_get(&c, &rec) == 0 && rec.type == SV_REC_SEGMENT)
-		if (sv_walk_read(s, w, sv_place(s, rec.segment, 0), s->anchor.segment_bytes,
+		if (!was_swept(&s->retain, rec.generation) &&
+		    sv_walk_read(s, w, sv_place(s, rec.segment, 0), s->anchor.segment_bytes,
 				 &data) == 0)
 			adopt_survivors(s, v, &rec, data);
 }

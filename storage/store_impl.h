@@ -117,6 +117,7 @@ struct sv_kept {
 	bool doubtful; /* written again, and not flushed since */
 };
 
+#define SV_SWEPT 32u
 /* Guarded by `lock`; pieces of an append that is not published yet are its maker's. */
 struct sv_retain {
 	uint8_t *mem;
@@ -124,6 +125,8 @@ struct sv_retain {
 	uint32_t piece_bytes, pieces, used, fresh, free_piece;
 	struct sv_kept *v; /* a ring, oldest first */
 	uint32_t first, count;
+	uint64_t swept[SV_SWEPT]; /* generations of survivors' segments that were looked through */
+	unsigned swept_next;
 	struct sv_kept before; /* Y4: without its bytes */
 	bool before_known;
 };
