@@ -289,7 +289,11 @@ int sv_apply_part(struct sv_store *s, const struct sv_head *head, const uint8_t 
 int sv_append_and_apply(struct sv_store *s, struct sv_part *part, uint32_t flags);
 /* Applies what is left to be applied. With commit held. */
 int sv_apply_rest(struct sv_store *s);
+/* Reads a page of the map into memory; -EIO: it is damaged, or the device failed. */
 int sv_fault(struct sv_store *s, const struct sv_need *need);
+/* The same for who is about to change what is under it: a damaged page gives way to one that says
+ * what is lost. */
+int sv_fault_or_lose(struct sv_store *s, const struct sv_need *need);
 
 /* ---- commit.c: sealing ---- */
 /* The log is flushed when so many bytes of it are not, whoever asks. */
