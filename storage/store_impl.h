@@ -410,7 +410,18 @@ int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, 
 /* Brings the ledger up to date. With lock held. */
 void sv_tally(struct sv_store *s);
 
+/* ---- verify.c ---- */
+/* A copy of a page of the map, with where it lies; all zero where the tree has none. */
+int sv_copy_page(struct sv_store *s, unsigned level, uint64_t index, struct sv_page *ret);
+
 /* ---- store.c ---- */
+/* A store in memory with nothing in it; the device stays the caller's. */
+int sv_store_new(struct sv_dev *dev, const struct sv_open_options *opts,
+		 struct sv_store **ret_store);
+/* What depends on the geometry that the anchors tell. */
+int sv_store_stage(struct sv_store *s);
+/* Everything but the device. */
+void sv_store_free(struct sv_store *s);
 void sv_why(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 uint64_t sv_now_ms(void);
 uint64_t sv_now_s(void);

@@ -102,20 +102,19 @@ static int check_leaf(struct check *c, uint64_t index, const uint64_t *entries)
 	return c->deep ? read_leaf(c, first, entries) : 0;
 }
 
-/* A copy of a page, with where it lies; all zero where the tree has none. */
-static int copy_page(struct check *c, unsigned level, uint64_t index, struct sv_page *ret)
+int sv_copy_page(struct sv_store *s, unsigned level, uint64_t index, struct sv_page *ret)
 {
 	struct sv_page *page;
 	struct sv_need need;
 	int r;
 
 	do {
-		pthread_mutex_lock(&c->s->lock);
-		r = sv_map_page(&c->s->map, level, index, false, &page, &need);
+		pthread_mutex_lock(&s->lock);
+		r = sv_map_page(&s->map, level, index, false, &page, &need);
 		if (r == 0)
 			*ret = page ? *page : (struct sv_page){0};
-		pthread_mutex_unlock(&c->s->lock);
-		if (r == -EAGAIN && (r = sv_fault(c->s, &need)) == 0)
+		pthread_mutex_unlock(&s->lock);
+		if (r == -EAGAIN && (r = sv_fault(s, &need)) == 0)
 			r = -EAGAIN;
 	} while (r == -EAGAIN);
 	return r;
@@ -125,7 +124,7 @@ static int check_page(struct check *c, unsigned level, uint64_t index)
 {
 	uint64_t span = SV_BLOCK_BYTES * SV_PAGE_ENTRIES;
 	struct sv_page page;
-	int r = copy_page(c, level, index, &page);
+	int r = sv_copy_page(c->s, level, index, &page);
 
 	/* The size of what lies under it. */
 	for (unsigned l = 0; l < level; l++)
