@@ -155,19 +155,20 @@ static int sum_page(struct sv_store *s, unsigned level, uint64_t index, struct s
 			sum->lost_bytes += sv_min64(span, s->size_bytes - index * span);
 		return 0;
 	}
-	if (r == 0 && page.where)
-		add_live(s, sum, page.where);
 	if (r == 0 && level == 0)
 		sum_leaf(s, &page, sum);
-	for (unsigned i = 0; r == 0 && level && i < SV_PAGE_ENTRIES; i++)
+	for (unsigned i = 0; r == 0 && level && i < SV_PAGE_ENTRIES; i++) {
+		add_live(s, sum, page.e[i]); /* the page itself, also where it is damaged */
 		if (page.e[i])
 			r = sum_page(s, level - 1, index * SV_PAGE_ENTRIES + i, sum);
+	}
 	return r;
 }
 
 int sv_tree_sum(struct sv_store *s, struct sv_tree_sum *sum)
 {
 	sum->mapped = sum->lost_bytes = 0;
+	add_live(s, sum, s->map.top);
 	return sum_page(s, sv_map_top_level(&s->map), 0, sum);
 }
 

@@ -116,7 +116,7 @@ static int identify(struct sv_repair *r)
 		sv_why("there is no batch of a store here");
 	if (e == 0) {
 		make_anchor(r, &id);
-		e = sv_chain_build(&r->scan, &r->chain);
+		e = sv_chain_build(&r->scan, r->s->anchor.opening.seq, &r->chain);
 	}
 	for (size_t i = 0; e == 0 && i < r->chain.count; i++) {
 		r->result.mended += r->chain.v[i]->bad_bit != 0;
@@ -132,7 +132,8 @@ static bool unit_good(struct sv_repair *r, const struct sv_binding *bind, uint32
 	struct sv_scratch *x = sv_scratch_get(r->s);
 	struct sv_unit unit;
 	uint8_t *data;
-	bool good = bind->place / r->s->anchor.segment_bytes < r->s->segs.count &&
+	bool good = bind->place < r->s->geo.size_bytes &&
+		    stored <= r->s->geo.size_bytes - bind->place &&
 		    sv_read_raw(r->s, x, bind->place, stored, false, &data) == 0 &&
 		    sv_unit_verify(bind, data, stored, &unit) == 0;
 

@@ -13,6 +13,7 @@ struct sv_found {
 	uint32_t head_bytes, payload_offset, payload_bytes, total_bytes, flags, records;
 	uint8_t store_id[SV_STORE_ID_BYTES];
 	uint8_t prev_hash[SV_HASH_BYTES], hash[SV_HASH_BYTES];
+	bool set_aside;	  /* not in the chain: on nothing that was promised */
 	uint32_t bad_bit; /* plus one: of the header, turned to make it verify; 0: none */
 };
 
@@ -59,9 +60,10 @@ struct sv_chain {
 /*
  * The newest chain: the tip is of the newest epoch; each batch names its predecessor's hash. One
  * that is missing is passed over only where the ledgers on both sides prove that it was a root,
- * which changes nothing in the map.
+ * which changes nothing in the map. `proven_seq`: up to which batch an anchor says that all was
+ * flushed; 0.
  */
-int sv_chain_build(struct sv_scan *scan, struct sv_chain *ret_chain);
+int sv_chain_build(struct sv_scan *scan, uint64_t proven_seq, struct sv_chain *ret_chain);
 void sv_chain_free(struct sv_chain *chain);
 
 #endif

@@ -10,6 +10,8 @@
  * H3  A batch that is missing is passed over only if it was a root: the two around it, of one
  *     epoch, are two numbers apart, and the ledger of the second counts one checkpoint more. A
  *     checkpoint is counted once its root is appended, so the missing one was that root.
+ * H4  Where a batch is missing that no flush is known to have covered, what follows it is what a
+ *     cut left of writes that were never promised: it is set aside, and the tip is looked for again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,7 +41,8 @@ static const struct sv_found *find_tip(const struct sv_scan *scan)
 	const struct sv_found *tip = NULL;
 
 	for (size_t i = 0; i < scan->count; i++)
-		if (!(scan->v[i].flags & SV_BATCH_APART) && (!tip || newer(&scan->v[i], tip)))
+		if (!(scan->v[i].flags & SV_BATCH_APART) && !scan->v[i].set_aside &&
+		    (!tip || newer(&scan->v[i], tip)))
 			tip = &scan->v[i];
 	return tip;
 }
@@ -82,7 +85,7 @@ static const struct sv_found *before_lost_root(const struct sv_scan *scan, const
 		const struct sv_found *x = &scan->v[i];
 
 		if (x->flags & (SV_BATCH_APART | SV_BATCH_MORE) || x->epoch != f->epoch ||
-		    x->checkpoints + 1 != f->checkpoints)
+		    x->checkpoints + (x->flags & SV_BATCH_ROOT ? 2 : 1) != f->checkpoints)
 			continue;
 		if (found)
 			return NULL;
@@ -105,30 +108,64 @@ static void reverse(struct sv_chain *c)
 	}
 }
 
-int sv_chain_build(struct sv_scan *scan, struct sv_chain *ret_chain)
+/* The chain that ends in this tip, newest first. */
+static void walk_back(struct sv_scan *scan, const struct sv_found *f, struct sv_chain *c)
+{
+	c->count = 0;
+	while (f && c->count < scan->count) {
+		const struct sv_found *before = predecessor(scan, f);
+
+		c->v[c->count] = f;
+		c->after_lost_root[c->count] = false;
+		if (!before && (before = before_lost_root(scan, f)) != NULL)
+			c->after_lost_root[c->count] = true;
+		c->count++;
+		f = before;
+	}
+}
+
+/* H4: true, and the batches are set aside, where what they build on was never promised. */
+static bool set_aside(struct sv_scan *scan, const struct sv_chain *c, uint64_t proven_seq)
+{
+	const struct sv_found *first = c->v[c->count - 1];
+
+	if (first->seq <= 1)
+		return false;
+	for (size_t i = 0; i < c->count; i++) {
+		const struct sv_found *f = c->v[i];
+
+		proven_seq = sv_max64(proven_seq,
+				      f->flags & SV_BATCH_CLOSE ? f->seq - 1 : f->flushed_seq);
+	}
+	if (proven_seq >= first->seq - 1)
+		return false;
+	for (size_t i = 0; i < c->count; i++)
+		scan->v[c->v[i] - scan->v].set_aside = true;
+	return true;
+}
+
+int sv_chain_build(struct sv_scan *scan, uint64_t proven_seq, struct sv_chain *ret_chain)
 {
 	struct sv_chain c = {0};
-	const struct sv_found *f;
+	const struct sv_found *tip;
 
-	if (scan->count)
-		qsort(scan->v, scan->count, sizeof(scan->v[0]), by_seq);
-	f = find_tip(scan);
-	if (!f)
+	if (!scan->count)
 		return -EMEDIUMTYPE;
+	qsort(scan->v, scan->count, sizeof(scan->v[0]), by_seq);
 	c.v = calloc(scan->count, sizeof(*c.v));
 	c.after_lost_root = calloc(scan->count, sizeof(*c.after_lost_root));
 	if (!c.v || !c.after_lost_root) {
 		sv_chain_free(&c);
 		return -ENOMEM;
 	}
-	while (f && c.count < scan->count) {
-		const struct sv_found *before = predecessor(scan, f);
-
-		c.v[c.count] = f;
-		if (!before && (before = before_lost_root(scan, f)) != NULL)
-			c.after_lost_root[c.count] = true;
-		c.count++;
-		f = before;
+	do {
+		tip = find_tip(scan);
+		if (tip)
+			walk_back(scan, tip, &c);
+	} while (tip && set_aside(scan, &c, proven_seq));
+	if (!tip) {
+		sv_chain_free(&c);
+		return -EMEDIUMTYPE;
 	}
 	reverse(&c);
 	*ret_chain = c;
