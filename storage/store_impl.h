@@ -379,6 +379,8 @@ struct sv_walk {
 /* Follows the chain from the anchor's root to its newest end that verifies. */
 int sv_walk_chain(struct sv_store *s, struct sv_walk *walk);
 void sv_walk_free(struct sv_store *s, struct sv_walk *walk);
+/* Only the memory to read into. */
+int sv_walk_buf(struct sv_store *s, struct sv_walk *walk);
 /* The header of the batch at a place, verified by itself; -EBADMSG. Its raw bytes are in
  * walk->buf. */
 int sv_walk_head(struct sv_store *s, struct sv_walk *walk, uint32_t segment, uint32_t offset,

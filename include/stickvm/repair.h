@@ -42,4 +42,11 @@ struct sv_repair_result {
 int sv_store_repair(struct sv_dev *dev, const struct sv_repair_options *opts,
 		    struct sv_repair_result *ret_result);
 
+/*
+ * Writes anew what lies in segments with a bad header (SV_FOUND_HEADER): it can be read, but the
+ * cleaner cannot move it. What cannot be read stays. The store is open for writing, and nobody
+ * else uses it. *ret_blocks: how many were written.
+ */
+int sv_store_rescue(struct sv_store *st, uint64_t *ret_blocks);
+
 #endif

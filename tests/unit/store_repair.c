@@ -33,6 +33,8 @@ struct world {
 	struct prng rng;
 };
 
+static uint64_t lost_in_all, cuts, rescued;
+
 static struct sv_store *open_image(struct store_image *image, bool read_only, int *ret_error)
 {
 	struct sv_open_options opts = {
@@ -164,6 +166,18 @@ static void count_finding(void *ctx, const struct sv_finding *finding)
 {
 	(void)finding;
 	++*(unsigned *)ctx;
+}
+
+/* Headers with a bad bit are not needed any more; but the cleaner could not move what they describe.
+ */
+static void rescue(struct store_image *image)
+{
+	struct sv_store *store = must_open(image, false);
+	uint64_t blocks;
+
+	assert_int_equal(sv_store_rescue(store, &blocks), 0);
+	assert_int_equal(sv_store_close(store), 0);
+	rescued += blocks;
 }
 
 /* Opens twice, writes in between, and compares. Returns the blocks that give EIO. */
@@ -308,8 +322,6 @@ static const struct kind {
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
-static unsigned lost_in_all, cuts;
-
 static void repair_one(struct world *w, const struct kind *kind, unsigned geometry, bool closed)
 {
 	struct sv_repair_result result;
@@ -329,6 +341,8 @@ static void repair_one(struct world *w, const struct kind *kind, unsigned geomet
 	r = repair(&image, w->disk_bytes, false, &result);
 	if (r < 0)
 		fail_msg("%s: repair: %s: %s", what, strerror(-r), sv_store_why());
+	if (kind->apply == one_bit_in_each_header)
+		rescue(&image);
 	bad = live_on(w, &image, what);
 	lost_in_all += bad;
 	/* The last block of the disk may be a short one. */
@@ -349,6 +363,7 @@ static void each_kind(void **state)
 			world_free(w);
 		}
 	assert_true(lost_in_all > 0); /* some kinds do cost blocks */
+	assert_true(rescued > 0);
 }
 
 /* Looking is not touching; and a healthy store is found as it is. */
@@ -527,7 +542,7 @@ static void a_cut_repair_is_repaired(void **state)
 				cut_everywhere(w, &kinds[i], geometry);
 		world_free(w);
 	}
-	print_message("store_repair: %u cuts\n", cuts);
+	print_message("store_repair: %" PRIu64 " cuts\n", cuts);
 }
 
 int main(void)
