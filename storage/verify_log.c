@@ -111,6 +111,9 @@ static int check_chain(const struct sv_verify *v, struct sv_walk *w)
 	if (r == 0 && w->v[w->count - 1].seq != v->s->log.seq)
 		tell(v, SV_FOUND_CHAIN, "the chain ends before its last batch",
 		     sv_place(v->s, w->v[w->count - 1].segment, w->v[w->count - 1].offset));
+	if (r == 0 && w->bad_moves)
+		tell(v, SV_FOUND_CHAIN, "what the cleaner moved does not verify at its new place",
+		     UINT64_MAX);
 	for (size_t i = 0; r == 0 && i < w->count; i++)
 		r = check_payload(v, w, &w->v[i]);
 	return r;
@@ -159,9 +162,14 @@ static int data_lives(const struct sv_verify *v, const struct sv_record *rec, ui
 
 static int page_lives(const struct sv_verify *v, const struct sv_record *rec, uint64_t place)
 {
+	const struct sv_segs *segs = &v->s->segs;
 	struct sv_page page;
 	int r;
 
+	if (rec->tree == SV_TREE_USAGE)
+		return rec->level < segs->levels &&
+		       rec->lba < sv_segs_pages(segs->count, rec->level) &&
+		       sv_entry_place(segs->level[rec->level].where[rec->lba]) == place;
 	if (rec->tree != SV_TREE_MAP || rec->level > sv_map_top_level(&v->s->map))
 		return 0;
 	r = sv_copy_page(v->s, rec->level, rec->lba, &page);
@@ -233,7 +241,7 @@ static int check_heads(const struct sv_verify *v, struct sv_walk *w, uint32_t se
 		at += h.total_bytes;
 		behind = at;
 	}
-	if (r == 0 && described < v->live[segment])
+	if (r == 0 && described < v->live[segment] + v->s->segs.v[segment].self_live)
 		tell(v, SV_FOUND_HEADER, "a batch header does not verify: what it describes can be read, not moved",
 		     sv_place(v->s, segment, bad_at == UINT32_MAX ? 0 : bad_at));
 	free(copy);
@@ -250,7 +258,7 @@ int sv_verify_log(const struct sv_verify *v)
 	if (r == 0 && v->deep)
 		r = check_table(v, &w);
 	for (uint64_t i = 2; r == 0 && v->deep && i < v->s->segs.count; i++)
-		if (v->live[i])
+		if (v->live[i] || v->s->segs.v[i].self_live)
 			r = check_heads(v, &w, (uint32_t)i);
 	if (v->s->geo.damaged_headers)
 		tell(v, SV_FOUND_CONTAINER, "a copy of a container's header does not verify", UINT64_MAX);
