@@ -58,7 +58,56 @@ static int check_anchor(const struct sv_verify *v, struct sv_walk *w, unsigned w
 	return r;
 }
 
+/* ---- what is in use ---- */
+
+static int data_lives(const struct sv_verify *v, const struct sv_record *rec, uint64_t place)
+{
+	struct sv_page leaf;
+	uint64_t first = rec->lba % SV_PAGE_ENTRIES;
+	int r = sv_copy_page(v->s, 0, rec->lba / SV_PAGE_ENTRIES, &leaf);
+
+	if (r < 0 || rec->lba >= v->s->blocks)
+		return r == -EIO ? 0 : r;
+	for (uint64_t i = first; i < first + rec->blocks && i < SV_PAGE_ENTRIES; i++)
+		if (leaf.e[i] && sv_entry_place(leaf.e[i]) == place)
+			return 1;
+	return 0;
+}
+
+static int page_lives(const struct sv_verify *v, const struct sv_record *rec, uint64_t place)
+{
+	const struct sv_segs *segs = &v->s->segs;
+	struct sv_page page;
+	int r;
+
+	if (rec->tree == SV_TREE_USAGE)
+		return rec->level < segs->levels &&
+		       rec->lba < sv_segs_pages(segs->count, rec->level) &&
+		       sv_entry_place(segs->level[rec->level].where[rec->lba]) == place;
+	if (rec->tree != SV_TREE_MAP || rec->level > sv_map_top_level(&v->s->map))
+		return 0;
+	r = sv_copy_page(v->s, rec->level, rec->lba, &page);
+	if (r < 0)
+		return r == -EIO ? 0 : r;
+	return page.where && sv_entry_place(page.where) == place;
+}
+
+static int unit_lives(const struct sv_verify *v, const struct sv_record *rec, uint64_t place)
+{
+	return rec->type == SV_REC_DATA ? data_lives(v, rec, place) : page_lives(v, rec, place);
+}
+
 /* ---- the chain ---- */
+
+/* A live one was told of where the map leads to it. */
+static int tell_unless_live(const struct sv_verify *v, const struct sv_record *rec, uint64_t place)
+{
+	int r = unit_lives(v, rec, place);
+
+	if (r == 0)
+		tell(v, SV_FOUND_CHAIN, "a unit in the chain does not verify", place);
+	return r < 0 ? r : 0;
+}
 
 static bool unit_good(const struct sv_verify *v, struct sv_walk *w, const struct sv_binding *bind,
 		      uint32_t stored, int *ret_error)
@@ -94,7 +143,7 @@ static int check_payload(const struct sv_verify *v, struct sv_walk *w, const str
 				       ? rec.lba
 				       : sv_page_subject(rec.tree, rec.level, rec.lba);
 		if (!unit_good(v, w, &bind, rec.stored_bytes, &r) && r == 0)
-			tell(v, SV_FOUND_CHAIN, "a unit in the chain does not verify", place);
+			r = tell_unless_live(v, &rec, place);
 		place += rec.stored_bytes;
 	}
 	return r;
@@ -146,38 +195,6 @@ static int check_table(const struct sv_verify *v, struct sv_walk *w)
 
 /* ---- headers over what is in use ---- */
 
-static int data_lives(const struct sv_verify *v, const struct sv_record *rec, uint64_t place)
-{
-	struct sv_page leaf;
-	uint64_t first = rec->lba % SV_PAGE_ENTRIES;
-	int r = sv_copy_page(v->s, 0, rec->lba / SV_PAGE_ENTRIES, &leaf);
-
-	if (r < 0 || rec->lba >= v->s->blocks)
-		return r == -EIO ? 0 : r;
-	for (uint64_t i = first; i < first + rec->blocks && i < SV_PAGE_ENTRIES; i++)
-		if (leaf.e[i] && sv_entry_place(leaf.e[i]) == place)
-			return 1;
-	return 0;
-}
-
-static int page_lives(const struct sv_verify *v, const struct sv_record *rec, uint64_t place)
-{
-	const struct sv_segs *segs = &v->s->segs;
-	struct sv_page page;
-	int r;
-
-	if (rec->tree == SV_TREE_USAGE)
-		return rec->level < segs->levels &&
-		       rec->lba < sv_segs_pages(segs->count, rec->level) &&
-		       sv_entry_place(segs->level[rec->level].where[rec->lba]) == place;
-	if (rec->tree != SV_TREE_MAP || rec->level > sv_map_top_level(&v->s->map))
-		return 0;
-	r = sv_copy_page(v->s, rec->level, rec->lba, &page);
-	if (r < 0)
-		return r == -EIO ? 0 : r;
-	return page.where && sv_entry_place(page.where) == place;
-}
-
 /* Adds what a batch describes and the map refers to. */
 static int add_described(const struct sv_verify *v, const struct sv_head *h, const uint8_t *raw,
 			 uint64_t *described)
@@ -194,8 +211,7 @@ static int add_described(const struct sv_verify *v, const struct sv_head *h, con
 			return 0;
 		if (rec.type != SV_REC_DATA && rec.type != SV_REC_PAGE)
 			continue;
-		r = rec.type == SV_REC_DATA ? data_lives(v, &rec, place)
-					    : page_lives(v, &rec, place);
+		r = unit_lives(v, &rec, place);
 		if (r < 0)
 			return r;
 		if (r > 0)
