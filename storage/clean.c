@@ -276,7 +276,7 @@ static int read_around(struct sv_store *s, uint8_t *buf, uint32_t len, uint64_t 
 	uint32_t step = s->geo.sector_bytes;
 
 	for (uint32_t at = 0; at < len; at += step) {
-		int r = sv_dev_read(s->dev, buf + at, step, place + at);
+		int r = sv_io_read(s, buf + at, step, place + at);
 
 		if (r == -EIO)
 			memset(buf + at, 0, step);

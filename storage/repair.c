@@ -53,6 +53,7 @@ static int adopt_tail(struct sv_repair *r)
 	struct sv_store *s = r->s;
 	struct sv_head h;
 	uint8_t *raw;
+	uint32_t next;
 	int e = sv_scan_raw(s->dev, &s->geo, tail, &raw);
 
 	if (e < 0)
@@ -70,7 +71,13 @@ static int adopt_tail(struct sv_repair *r)
 	for (size_t i = 0; i < r->scan.count; i++)
 		s->log.epoch = sv_max64(s->log.epoch, r->scan.v[i].epoch);
 	sv_segs_set_role(&s->segs, s->log.segment, SV_SEG_HEAD);
-	return sv_segs_alloc(&s->segs, SV_SEG_NEXT, &s->log.next);
+	s->log.prev_epoch = tail->epoch;
+	e = sv_segs_alloc(&s->segs, SV_SEG_NEXT, &next);
+	if (e == 0)
+		e = sv_segs_alloc(&s->segs, SV_SEG_NEXT, &s->log.after);
+	if (e == 0)
+		s->log.next = next;
+	return e;
 }
 
 /* ---- writing ---- */
@@ -189,6 +196,8 @@ static int write_state(struct sv_repair *r)
 	if (e < 0 || r->opts->dry_run)
 		return e;
 	e = sv_store_stage(r->s);
+	if (e == 0)
+		e = sv_retain_init(r->s);
 	if (e == 0)
 		e = adopt_tail(r);
 	before = r->s->ledger.stick_written_bytes;

@@ -352,6 +352,7 @@ static int recount(struct sv_repair *r)
 	r->s->map.mapped = sum.mapped;
 	r->result.lost_bytes = sum.lost_bytes;
 	sv_segs_recount(segs);
+	segs->wrong = false; /* whatever a record said: it is counted now */
 	free(sum.live);
 	return e;
 }

@@ -490,6 +490,8 @@ static void *keeper(void *arg)
 		did = sv_keep_room(s);
 		if (!due && !did && is_quiet(s))
 			did = idle_work(s);
+		if (!due && !did)
+			sv_scrub_tick(s);
 		pthread_mutex_lock(&s->lock);
 		if (s->stopping || did || (batch_due(s) && !s->seal_error))
 			continue;

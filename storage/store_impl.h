@@ -104,6 +104,16 @@ struct sv_tally {
 	atomic_uint_fast64_t guest_read, guest_written, guest_discarded, stick_read;
 };
 
+/* Of the keeper; the counts are read under `lock`. */
+struct sv_scrub {
+	uint64_t lba; /* where it goes on */
+	uint64_t reads, stamp, since_ms; /* of the guest, as last seen, and since when */
+	uint64_t idle_ms;		 /* 0: the default */
+	uint64_t next_ms, passes;
+	uint64_t bytes, bad_blocks, pass_bad;
+	bool begun;
+};
+
 #define SV_VERSIONS 256u
 
 /* An append that the stick may still lose; its bytes are in pieces of sv_retain.mem. */
@@ -202,6 +212,7 @@ struct sv_store {
 
 	enum sv_state state;
 	struct sv_tally tally;
+	struct sv_scrub scrub;
 	struct sv_ledger ledger, ledger_at_open;
 	struct sv_recovery recovery;
 };
@@ -407,6 +418,12 @@ void sv_stream_drop(struct sv_store *s);
  * may be one of a stream. */
 int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, uint32_t len_bytes,
 		bool ahead, uint8_t **ret_data);
+
+/* ---- scrub.c ---- */
+/* Called by the keeper when it has nothing else to do. */
+void sv_scrub_tick(struct sv_store *s);
+/* Reads the blocks of one leaf of the map, and verifies them. */
+int sv_scrub_step(struct sv_store *s);
 
 /* ---- status.c ---- */
 /* Brings the ledger up to date. With lock held. */

@@ -82,6 +82,8 @@ struct sv_status {
 	uint64_t segments;	/* addressable now */
 	uint64_t free_segments; /* writable now, those that growth could add included */
 	uint64_t map_ram_bytes;
+	uint64_t scrubbed_bytes;   /* of the disk, verified while nobody wanted the stick */
+	uint64_t scrub_bad_blocks; /* found so: they give EIO */
 	enum sv_state state;
 	bool grace; /* the guest's reserve is released */
 	bool alignment_known;
@@ -231,7 +233,7 @@ typedef void sv_check_report(void *ctx, const struct sv_finding *finding);
 /*
  * Verifies the structure of an open store: map, segment table, the sums between them and both
  * anchors; with `deep` also every live byte, the chain from its root to its end, and that each
- * live unit is described by a header. `progress` (may be NULL) gets bytes done and in all. Returns 0
+ * live unit is described by a header (the chain only where it was opened read-only). `progress` (may be NULL) gets bytes done and in all. Returns 0
  * even where findings were reported; an errno only when checking itself could not go on.
  */
 int sv_store_check(struct sv_store *st, bool deep, sv_check_report *report, void *ctx,
