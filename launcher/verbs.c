@@ -163,7 +163,9 @@ static const struct opt opts_wear[] = {
 static const struct opt opts_check[] = {
 	{.name = "deep", .help = "verify every byte that is in use, not only the structure"},
 	OPT_JSON,
-	FLAG_LATER("repair", "mend what can be mended"),
+	{.name = "repair",
+	 .help = "mend what can be proven (after --deep); what it replaces is kept beside the "
+		 "VM's settings"},
 	{0},
 };
 

@@ -4,7 +4,8 @@
  * one that recovery replays, so the two cannot differ.
  *
  * A page of the map that is missing is read without the lock and the record is tried again: every
- * step here is a no-op when it is repeated.
+ * step here is a no-op when it is repeated. A page that is damaged must not stop the chain: what
+ * lay under it is lost (sv_map_lose), and what the record says takes its place.
  */
 #include <assert.h>
 #include <errno.h>
@@ -34,6 +35,8 @@ static int page_decode(struct sv_store *s, const struct sv_need *need, uint64_t 
 
 		ret_entries[i] = sv_get64(&c);
 		segment = sv_entry_place(ret_entries[i]) / s->anchor.segment_bytes;
+		if (ret_entries[i] == SV_ENTRY_LOST)
+			continue;
 		if (ret_entries[i] && (segment < 2 || segment >= s->segs.count))
 			return -EIO; /* with a right check: nobody's page of ours */
 	}
@@ -76,6 +79,10 @@ int sv_fault(struct sv_store *s, const struct sv_need *need)
 	uint8_t *data;
 	int r;
 
+	if (need->entry == SV_ENTRY_LOST) {
+		sv_scratch_put(s, scratch);
+		return -EIO;
+	}
 	segment_end = (place / s->anchor.segment_bytes + 1) * s->anchor.segment_bytes;
 	len = (uint32_t)sv_min64(READ_AHEAD_BYTES, segment_end - place);
 	pthread_mutex_lock(&s->lock);
@@ -86,6 +93,10 @@ int sv_fault(struct sv_store *s, const struct sv_need *need)
 	r = generation && len >= SV_PAGE_UNIT_BYTES
 		    ? sv_read_raw(s, scratch, place, len, false, &data)
 		    : -EIO;
+	if (r == -EIO && generation && len >= SV_PAGE_UNIT_BYTES) {
+		len = SV_PAGE_UNIT_BYTES; /* it may have been a neighbour that cannot be read */
+		r = sv_read_raw(s, scratch, place, len, false, &data);
+	}
 	if (r == 0)
 		r = page_decode(s, need, generation, data, entries);
 	pthread_mutex_lock(&s->lock);
@@ -95,6 +106,29 @@ int sv_fault(struct sv_store *s, const struct sv_need *need)
 		load_siblings(s, need, generation, data, place, len);
 	pthread_mutex_unlock(&s->lock);
 	sv_scratch_put(s, scratch);
+	return r;
+}
+
+/* Whether the device answers at all: if not, that a page cannot be read says nothing of it. */
+static bool device_answers(struct sv_store *s)
+{
+	struct sv_scratch *scratch = sv_scratch_get(s);
+	uint8_t *data;
+	int r = sv_read_raw(s, scratch, 0, SV_ANCHOR_BYTES, false, &data);
+
+	sv_scratch_put(s, scratch);
+	return r == 0;
+}
+
+int sv_fault_or_lose(struct sv_store *s, const struct sv_need *need)
+{
+	int r = sv_fault(s, need);
+
+	if (r != -EIO || !device_answers(s))
+		return r;
+	pthread_mutex_lock(&s->lock);
+	r = sv_map_lose(&s->map, need);
+	pthread_mutex_unlock(&s->lock);
 	return r;
 }
 
@@ -142,7 +176,7 @@ static int apply_move(struct sv_store *s, const struct sv_record *rec, uint64_t 
 		if (rec->lba + i >= s->blocks)
 			return -EBADMSG;
 		r = sv_map_get(&s->map, rec->lba + i, &now, need);
-		if (r == 0 && now && sv_entry_same_block(now, from))
+		if (r == 0 && now && now != SV_ENTRY_LOST && sv_entry_same_block(now, from))
 			r = sv_map_set(&s->map, &s->segs, rec->lba + i, to, seq, need);
 		if (r < 0)
 			return r;
@@ -236,7 +270,7 @@ int sv_apply_part(struct sv_store *s, const struct sv_head *head, const uint8_t 
 			pthread_mutex_lock(&s->lock);
 			r = apply_one(s, &rec, place, head->seq, &progress, &need);
 			pthread_mutex_unlock(&s->lock);
-			if (r == -EAGAIN && (r = sv_fault(s, &need)) == 0)
+			if (r == -EAGAIN && (r = sv_fault_or_lose(s, &need)) == 0)
 				r = -EAGAIN;
 		} while (r == -EAGAIN);
 		if (rec.type == SV_REC_DATA || rec.type == SV_REC_PAGE)

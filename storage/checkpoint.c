@@ -50,7 +50,7 @@ static int find_parent(struct sv_store *s, struct sv_page *page, bool *ret_gone)
 			if (r == 0)
 				sv_map_mark(&s->map, parent); /* stays in memory */
 			pthread_mutex_unlock(&s->lock);
-			if (r == -EAGAIN && (r = sv_fault(s, &need)) == 0)
+			if (r == -EAGAIN && (r = sv_fault_or_lose(s, &need)) == 0)
 				r = -EAGAIN;
 		} while (r == -EAGAIN);
 	if (r < 0 || !sv_page_is_zero(page))

@@ -97,7 +97,8 @@ static uint32_t choose(const struct sv_store *s, const struct pass *p, unsigned 
 		bool taken = false;
 
 		if (seg->role != SV_SEG_IDLE || live == 0 || burden(s, seg) > full ||
-		    seg->slack < least || seg->visits >= VISITS_MAX ||
+		    seg->slack < least ||
+		    seg->visits >= (seg->usage.flags & SV_SEG_DAMAGED ? 1 : VISITS_MAX) ||
 		    seg->visit_mark == (uint32_t)s->ledger.checkpoints + 1)
 			continue;
 		for (unsigned k = 0; k < chosen; k++)
@@ -154,9 +155,9 @@ static int live_mask(struct sv_store *s, const struct sv_record *rec, uint64_t p
 		if (r == -EAGAIN && (r = sv_fault(s, &need)) == 0)
 			r = -EAGAIN;
 	} while (r == -EAGAIN);
-	if (r == 0)
-		*ret_mask = mask;
-	return r;
+	if (r == 0 || r == -EIO)
+		*ret_mask = r == 0 ? mask : 0; /* under a damaged page nothing can be moved */
+	return r == -EIO ? 0 : r;
 }
 
 /* A page of a tree that is still in use there: the next checkpoint shall write it elsewhere. */
@@ -193,7 +194,15 @@ static int renew_page(struct sv_store *s, const struct sv_record *rec, uint64_t 
 		if (r == -EAGAIN && (r = sv_fault(s, &need)) == 0)
 			r = -EAGAIN;
 	} while (r == -EAGAIN);
-	return r;
+	return r == -EIO ? 0 : r; /* damaged: it stays where it is */
+}
+
+static void mark_damaged(struct sv_store *s, uint32_t segment)
+{
+	pthread_mutex_lock(&s->lock);
+	s->segs.v[segment].usage.flags |= SV_SEG_DAMAGED;
+	sv_segs_touch(&s->segs, segment);
+	pthread_mutex_unlock(&s->lock);
 }
 
 /* Room for records in a part apart, and for units behind them. */
@@ -224,8 +233,10 @@ static int keep_unit(struct sv_store *s, struct pass *p, const struct sv_head *h
 	if (r < 0 || !k.mask || p->gathered + k.stored > p->gather_bytes ||
 	    k.stored > apart_unit_bytes(s))
 		return r;
-	if (sv_unit_verify(&bind, bytes, k.stored, &k.unit) < 0 || k.unit.blocks != rec->blocks)
+	if (sv_unit_verify(&bind, bytes, k.stored, &k.unit) < 0 || k.unit.blocks != rec->blocks) {
+		mark_damaged(s, head->segment);
 		return 0; /* M1: stays where it is, and reads of it say EIO */
+	}
 	if (!push((void **)&p->v, &p->count, &p->capacity, sizeof(k)))
 		return -ENOMEM;
 	p->v[p->count - 1] = k;
@@ -259,6 +270,22 @@ static int scan_batch(struct sv_store *s, struct pass *p, const struct sv_head *
 	return r;
 }
 
+/* Sector by sector where the whole cannot be read: what cannot be is left alone. */
+static int read_around(struct sv_store *s, uint8_t *buf, uint32_t len, uint64_t place)
+{
+	uint32_t step = s->geo.sector_bytes;
+
+	for (uint32_t at = 0; at < len; at += step) {
+		int r = sv_io_read(s, buf + at, step, place + at);
+
+		if (r == -EIO)
+			memset(buf + at, 0, step);
+		else if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int read_victim(struct sv_store *s, struct pass *p, uint32_t segment, uint32_t used)
 {
 	uint32_t chunk = 1u << 20;
@@ -268,6 +295,8 @@ static int read_victim(struct sv_store *s, struct pass *p, uint32_t segment, uin
 		uint32_t len = (uint32_t)sv_min64(chunk, used - off);
 		int r = sv_io_read(s, p->victim + off, len, sv_place(s, segment, off));
 
+		if (r == -EIO)
+			r = read_around(s, p->victim + off, len, sv_place(s, segment, off));
 		if (r < 0)
 			return r;
 		atomic_fetch_add_explicit(&s->tally.stick_read, len, memory_order_relaxed);

@@ -181,7 +181,7 @@ struct sv_usage {
 };
 enum sv_usage_flag {
 	SV_SEG_CONVERTED = 1, /* written once in full: costs no metadata of the host file system */
-	SV_SEG_DAMAGED = 2,   /* holds live bytes that do not verify: not to be cleaned */
+	SV_SEG_DAMAGED = 2,   /* holds live bytes that do not verify, as the cleaner found */
 };
 
 /* `buf` has SV_ANCHOR_BYTES. Decode: -EMEDIUMTYPE not an anchor, -EBADMSG damaged,
@@ -210,6 +210,9 @@ struct sv_usage sv_usage_get(struct sv_cur *cur);
  * single block. 0: nothing there.
  */
 #define SV_ENTRY_SINGLE (UINT64_C(1) << 60)
+/* Nobody knows any more where the block is, or the page: reading it is -EIO. It names a place in
+ * the first segment, where no unit lies. */
+#define SV_ENTRY_LOST UINT64_C(2)
 
 static inline uint64_t sv_entry_make(uint64_t place_bytes, unsigned index, uint32_t stored_bytes)
 {

@@ -6,6 +6,11 @@
  * P1  What is not in memory is on the device where its parent's entry says.
  * P2  A dirty page is never evicted, and neither is the parent of a page that has no copy on the
  *     device: that parent is dirty and holds ENTRY_NEW, so that walks over parents see the child.
+ *
+ * A page that is damaged comes in with entries that say so (SV_ENTRY_LOST), so that the blocks
+ * under it give -EIO until they are written or discarded, and the loss goes to the device with the
+ * page. What the lost blocks took stays counted as live: it cannot be known.
+ *
  * P3  A page whose entries are all 0 and that was emptied by sv_map_clear leaves the tree.
  */
 #include "map.h"
@@ -223,7 +228,7 @@ static void unit_change(struct sv_segs *segs, uint64_t entry, unsigned others_no
 static void entry_change(struct sv_map *m, struct sv_segs *segs, struct sv_page *leaf,
 			 unsigned slot, uint64_t entry, uint64_t seq)
 {
-	uint64_t old = leaf->e[slot];
+	uint64_t old = leaf->e[slot] == SV_ENTRY_LOST ? 0 : leaf->e[slot];
 
 	leaf->e[slot] = entry;
 	m->mapped += (entry != 0) - (uint64_t)(old != 0);
@@ -357,8 +362,25 @@ int sv_map_next(struct sv_map *m, uint64_t lba, uint64_t *ret_lba, struct sv_nee
 	return 0;
 }
 
+int sv_map_lose(struct sv_map *m, const struct sv_need *need)
+{
+	uint64_t entries[SV_PAGE_ENTRIES];
+
+	for (unsigned i = 0; i < SV_PAGE_ENTRIES; i++) {
+		const struct sv_page *child = NULL;
+
+		if (need->level)
+			child = sv_map_peek(m, need->level - 1, need->index * SV_PAGE_ENTRIES + i);
+		entries[i] = SV_ENTRY_LOST;
+		if (child)
+			entries[i] = child->where ? child->where : ENTRY_NEW;
+	}
+	return sv_map_loaded(m, need, entries);
+}
+
 int sv_map_loaded(struct sv_map *m, const struct sv_need *need, const uint64_t *entries)
 {
+	uint64_t where = need->entry == SV_ENTRY_LOST ? 0 : need->entry;
 	struct sv_page *p;
 
 	if (sv_map_peek(m, need->level, need->index))
@@ -372,7 +394,7 @@ int sv_map_loaded(struct sv_map *m, const struct sv_need *need, const uint64_t *
 			return 0;
 		p->recent = true;
 	}
-	p = page_new(m, need->level, need->index, need->entry);
+	p = page_new(m, need->level, need->index, where);
 	if (!p)
 		return -ENOBUFS;
 	memcpy(p->e, entries, sizeof(p->e));

@@ -62,6 +62,8 @@ int sv_map_next(struct sv_map *map, uint64_t lba, uint64_t *ret_lba, struct sv_n
 
 /* Puts a page that was read into memory, unless it came in otherwise or moved meanwhile. */
 int sv_map_loaded(struct sv_map *map, const struct sv_need *need, const uint64_t *entries);
+/* The same for a page that is damaged: what lay under it is lost, but for pages in memory. */
+int sv_map_lose(struct sv_map *map, const struct sv_need *need);
 /* A clean or dirty page in memory, or NULL; no side effect. */
 struct sv_page *sv_map_peek(const struct sv_map *map, unsigned level, uint64_t index);
 void sv_map_mark(struct sv_map *map, struct sv_page *page);

@@ -54,6 +54,8 @@ static int take_container(struct place *place, struct place_container *container
 	if (r < 0)
 		return r;
 	broken = (whole[0] ? 0u : 1u) | (whole[1] ? 0u : 2u);
+	if (place->read_only)
+		place->damaged_headers += (broken & 1u) + (broken >> 1);
 	if (broken != 0 && !place->read_only) {
 		r = place_container_write_header(place, container, &container->header, broken);
 		if (r < 0)

@@ -319,6 +319,7 @@ static int place_geometry(struct sv_dev *dev, struct sv_geometry *ret_geometry)
 	pthread_rwlock_unlock(&place->map_lock);
 	geometry.sector_bytes = place->sector_bytes;
 	geometry.max_io_bytes = place->block.max_io_bytes;
+	geometry.damaged_headers = place->damaged_headers;
 	geometry.flush_requested = place->sync_fd >= 0 || place->block.write_back;
 	*ret_geometry = geometry;
 	return 0;

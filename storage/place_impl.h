@@ -36,6 +36,7 @@ struct place {
 	struct place_fs fs;
 	struct place_block block;
 	uint32_t sector_bytes;
+	uint32_t damaged_headers; /* copies found bad, and left so: only where it is read-only */
 	atomic_bool gone;
 	int flush_error; /* of a buffered flush: what was lost cannot be known */
 	pthread_rwlock_t map_lock;

@@ -122,6 +122,8 @@ static int plan_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned 
 		else if (!entry)
 			memset(out, 0, SV_BLOCK_BYTES);
 		plan->entry[i] = entry;
+		if (entry == SV_ENTRY_LOST)
+			return -EIO;
 		r = entry ? generation_of(s, entry, &plan->generation[i]) : 0;
 		if (r < 0)
 			return r;

@@ -113,7 +113,7 @@ int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, 
 			r = read_stream(s, scratch->io, from, to);
 		pthread_mutex_unlock(&s->stream.lock);
 	}
-	if (!streams)
+	if (!streams || r == -EIO) /* what cannot be read may lie farther on */
 		r = device_read(s, scratch->io, to - from, from);
 	if (r < 0)
 		return r;

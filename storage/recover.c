@@ -83,10 +83,14 @@ static int read_anchors(struct sv_store *s, struct sv_anchor pair[2], unsigned *
 }
 
 /* The generation of a segment that the table, not read yet, would tell: from the chain, or from
- * the first header in it. */
-static int generation_of(struct sv_store *s, struct sv_walk *w, uint32_t segment,
+ * a header before the place that is asked about. Of several the nearest: behind the last batch of
+ * a segment headers of earlier generations may lie, never before one. */
+static int generation_of(struct sv_store *s, struct sv_walk *w, uint64_t place,
 			 uint64_t *ret_generation)
 {
+	uint32_t segment = (uint32_t)(place / s->anchor.segment_bytes);
+	uint32_t offset = (uint32_t)(place % s->anchor.segment_bytes / s->anchor.page_bytes *
+				     s->anchor.page_bytes);
 	struct sv_head h;
 	int r;
 
@@ -95,7 +99,11 @@ static int generation_of(struct sv_store *s, struct sv_walk *w, uint32_t segment
 			*ret_generation = w->v[i].generation;
 			return 0;
 		}
-	r = sv_walk_head(s, w, segment, 0, &h);
+	for (;; offset -= s->anchor.page_bytes) {
+		r = sv_walk_head(s, w, segment, offset, &h);
+		if (r != -EBADMSG || offset == 0)
+			break;
+	}
 	if (r == 0)
 		*ret_generation = h.generation;
 	return r;
@@ -108,11 +116,10 @@ static int read_usage_page(struct sv_store *s, struct sv_walk *w, unsigned level
 	struct sv_binding bind = {.store_id = s->anchor.store_id,
 				  .place = sv_entry_place(entry),
 				  .subject = sv_page_subject(SV_TREE_USAGE, level, index)};
-	uint32_t segment = (uint32_t)(bind.place / s->anchor.segment_bytes);
 	struct sv_unit unit;
 	struct sv_cur c;
 	uint8_t *data;
-	int r = generation_of(s, w, segment, &bind.generation);
+	int r = generation_of(s, w, bind.place, &bind.generation);
 
 	if (r == 0)
 		r = sv_walk_read(s, w, bind.place, SV_PAGE_UNIT_BYTES, &data);

@@ -46,6 +46,8 @@ void sv_store_status(struct sv_store *s, struct sv_status *ret)
 	st.free_segments = s->segs.free + (s->segs.limit - s->segs.count);
 	st.map_ram_bytes = (uint64_t)s->map.fresh * sizeof(struct sv_page);
 	st.state = sv_is_detached(s) ? SV_DETACHED : s->state;
+	st.scrubbed_bytes = s->scrub.bytes;
+	st.scrub_bad_blocks = s->scrub.bad_blocks;
 	st.alignment_known = s->geo.alignment_known;
 	st.flush_requested = s->geo.flush_requested;
 	st.ledger = s->ledger;

@@ -490,6 +490,8 @@ static void *keeper(void *arg)
 		did = sv_keep_room(s);
 		if (!due && !did && is_quiet(s))
 			did = idle_work(s);
+		if (!due && !did)
+			sv_scrub_tick(s);
 		pthread_mutex_lock(&s->lock);
 		if (s->stopping || did || (batch_due(s) && !s->seal_error))
 			continue;
@@ -543,7 +545,7 @@ static int init_memory(struct sv_store *s)
 }
 
 /* What depends on the geometry that the anchors tell. */
-static int init_stage(struct sv_store *s)
+int sv_store_stage(struct sv_store *s)
 {
 	uint32_t slots = s->arena.slots;
 
@@ -567,8 +569,7 @@ static void init_locks(struct sv_store *s)
 	pthread_cond_init(&s->wake, NULL);
 }
 
-/* Everything but the device. */
-static void free_store(struct sv_store *s)
+void sv_store_free(struct sv_store *s)
 {
 	sv_reads_free(s);
 	sv_map_free(&s->map);
@@ -618,13 +619,12 @@ static int open_for_writing(struct sv_store *s)
 	return r;
 }
 
-int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
-		  struct sv_store **ret_store)
+int sv_store_new(struct sv_dev *dev, const struct sv_open_options *opts,
+		 struct sv_store **ret_store)
 {
 	struct sv_store *s = calloc(1, sizeof(*s));
 	int r;
 
-	why[0] = '\0';
 	if (!s)
 		return -ENOMEM;
 	sv_io_init(s, dev);
@@ -634,17 +634,34 @@ int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
 		defaults(s, opts);
 		r = init_memory(s);
 	}
+	if (r < 0) {
+		sv_store_free(s);
+		return r;
+	}
+	*ret_store = s;
+	return 0;
+}
+
+int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
+		  struct sv_store **ret_store)
+{
+	struct sv_store *s;
+	int r;
+
+	why[0] = '\0';
+	r = sv_store_new(dev, opts, &s);
+	if (r < 0)
+		return r;
+	r = sv_recover(s);
 	if (r == 0)
-		r = sv_recover(s);
-	if (r == 0)
-		r = init_stage(s);
+		r = sv_store_stage(s);
 	s->ledger_at_open = s->ledger;
 	if (r == 0 && s->opts.read_only)
 		s->state = SV_READ_ONLY;
 	else if (r == 0)
 		r = open_for_writing(s);
 	if (r < 0) {
-		free_store(s);
+		sv_store_free(s);
 		return r;
 	}
 	if (!s->keeper_runs)
@@ -715,7 +732,7 @@ void sv_store_abandon(struct sv_store *s)
 		return;
 	stop_keeper(s);
 	dev = s->dev;
-	free_store(s);
+	sv_store_free(s);
 	sv_dev_close(dev);
 }
 

@@ -104,6 +104,16 @@ struct sv_tally {
 	atomic_uint_fast64_t guest_read, guest_written, guest_discarded, stick_read;
 };
 
+/* Of the keeper; the counts are read under `lock`. */
+struct sv_scrub {
+	uint64_t lba;			 /* where it goes on */
+	uint64_t reads, stamp, since_ms; /* of the guest, as last seen, and since when */
+	uint64_t idle_ms;		 /* 0: the default */
+	uint64_t next_ms, passes;
+	uint64_t bytes, bad_blocks, pass_bad;
+	bool begun;
+};
+
 #define SV_VERSIONS 256u
 
 /* An append that the stick may still lose; its bytes are in pieces of sv_retain.mem. */
@@ -205,6 +215,7 @@ struct sv_store {
 
 	enum sv_state state;
 	struct sv_tally tally;
+	struct sv_scrub scrub;
 	struct sv_ledger ledger, ledger_at_open;
 	struct sv_recovery recovery;
 };
@@ -295,7 +306,11 @@ int sv_apply_part(struct sv_store *s, const struct sv_head *head, const uint8_t 
 int sv_append_and_apply(struct sv_store *s, struct sv_part *part, uint32_t flags);
 /* Applies what is left to be applied. With commit held. */
 int sv_apply_rest(struct sv_store *s);
+/* Reads a page of the map into memory; -EIO: it is damaged, or the device failed. */
 int sv_fault(struct sv_store *s, const struct sv_need *need);
+/* The same for who is about to change what is under it: a damaged page gives way to one that says
+ * what is lost. */
+int sv_fault_or_lose(struct sv_store *s, const struct sv_need *need);
 
 /* ---- commit.c: sealing ---- */
 /* The log is flushed when so many bytes of it are not, whoever asks. */
@@ -381,6 +396,8 @@ struct sv_walk {
 /* Follows the chain from the anchor's root to its newest end that verifies. */
 int sv_walk_chain(struct sv_store *s, struct sv_walk *walk);
 void sv_walk_free(struct sv_store *s, struct sv_walk *walk);
+/* Only the memory to read into. */
+int sv_walk_buf(struct sv_store *s, struct sv_walk *walk);
 /* The header of the batch at a place, verified by itself; -EBADMSG. Its raw bytes are in
  * walk->buf. */
 int sv_walk_head(struct sv_store *s, struct sv_walk *walk, uint32_t segment, uint32_t offset,
@@ -408,11 +425,28 @@ void sv_stream_drop(struct sv_store *s);
 int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, uint32_t len_bytes,
 		bool ahead, uint8_t **ret_data);
 
+/* ---- scrub.c ---- */
+/* Called by the keeper when it has nothing else to do. */
+void sv_scrub_tick(struct sv_store *s);
+/* Reads the blocks of one leaf of the map, and verifies them. */
+int sv_scrub_step(struct sv_store *s);
+
 /* ---- status.c ---- */
 /* Brings the ledger up to date. With lock held. */
 void sv_tally(struct sv_store *s);
 
+/* ---- verify.c ---- */
+/* A copy of a page of the map, with where it lies; all zero where the tree has none. */
+int sv_copy_page(struct sv_store *s, unsigned level, uint64_t index, struct sv_page *ret);
+
 /* ---- store.c ---- */
+/* A store in memory with nothing in it; the device stays the caller's. */
+int sv_store_new(struct sv_dev *dev, const struct sv_open_options *opts,
+		 struct sv_store **ret_store);
+/* What depends on the geometry that the anchors tell. */
+int sv_store_stage(struct sv_store *s);
+/* Everything but the device. */
+void sv_store_free(struct sv_store *s);
 void sv_why(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 uint64_t sv_now_ms(void);
 uint64_t sv_now_s(void);

@@ -566,18 +566,23 @@ static int verify(struct sv_store *s, struct sv_walk *w)
 	return cut(w, w->count);
 }
 
-int sv_walk_chain(struct sv_store *s, struct sv_walk *w)
+int sv_walk_buf(struct sv_store *s, struct sv_walk *w)
 {
-	int r;
-
 	*w = (struct sv_walk){0};
 	w->buf = mmap(NULL, s->anchor.segment_bytes, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (w->buf == MAP_FAILED) {
-		w->buf = NULL;
-		return -ENOMEM;
-	}
-	r = walk_from_root(s, w);
+	if (w->buf != MAP_FAILED)
+		return 0;
+	w->buf = NULL;
+	return -ENOMEM;
+}
+
+int sv_walk_chain(struct sv_store *s, struct sv_walk *w)
+{
+	int r = sv_walk_buf(s, w);
+
+	if (r == 0)
+		r = walk_from_root(s, w);
 	if (r < 0)
 		return r;
 	do

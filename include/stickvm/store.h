@@ -82,6 +82,8 @@ struct sv_status {
 	uint64_t segments;	/* addressable now */
 	uint64_t free_segments; /* writable now, those that growth could add included */
 	uint64_t map_ram_bytes;
+	uint64_t scrubbed_bytes;   /* of the disk, verified while nobody wanted the stick */
+	uint64_t scrub_bad_blocks; /* found so: they give EIO */
 	enum sv_state state;
 	bool grace; /* the guest's reserve is released */
 	bool alignment_known;
@@ -208,8 +210,20 @@ struct sv_reattach {
  */
 int sv_store_reattach(struct sv_store *st, struct sv_dev *dev, struct sv_reattach *ret);
 
+enum sv_finding_kind {
+	SV_FOUND_DATA = 1,	  /* blocks give EIO: what is stored does not verify */
+	SV_FOUND_LOST = 2,	  /* blocks give EIO: nobody knows where they are any more */
+	SV_FOUND_MAP = 4,	  /* the same, and sv_store_repair may know it again */
+	SV_FOUND_COUNT = 8,	  /* the segment table is wrong */
+	SV_FOUND_CHAIN = 16,	  /* recovery would not find, or not verify, what it may need */
+	SV_FOUND_ANCHOR = 32,	  /* one of them: opening for writing renews it */
+	SV_FOUND_HEADER = 64,	  /* what it describes can be read, not moved: sv_store_rescue */
+	SV_FOUND_CONTAINER = 128, /* a copy of a header: opening for writing renews it */
+};
+
 /* What sv_store_check found, one call a finding. Texts are borrowed for the call. */
 struct sv_finding {
+	enum sv_finding_kind kind;
 	const char *what;   /* one clause: "unit does not verify", ... */
 	uint64_t off_bytes; /* the guest range that is affected; len 0: none in particular */
 	uint64_t len_bytes;
@@ -217,9 +231,11 @@ struct sv_finding {
 };
 typedef void sv_check_report(void *ctx, const struct sv_finding *finding);
 /*
- * Verifies the structure of an open store: map, segment table and the sums between them; with
- * `deep` also every live byte. `progress` (may be NULL) gets bytes done and in all. Returns 0
- * even where findings were reported; an errno only when checking itself could not go on.
+ * Verifies the structure of an open store: map, segment table, the sums between them and both
+ * anchors; with `deep` also every live byte, the chain from its root to its end, and that each
+ * live unit is described by a header (the chain only where it was opened read-only). `progress`
+ * (may be NULL) gets bytes done and in all. Returns 0 even where findings were reported; an errno
+ * only when checking itself could not go on.
  */
 int sv_store_check(struct sv_store *st, bool deep, sv_check_report *report, void *ctx,
 		   void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes));
