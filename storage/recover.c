@@ -332,7 +332,10 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 	s->damages = w->damages - w->damages_told;
 	memcpy(s->damaged, w->damaged + w->damages_told, s->damages * sizeof(s->damaged[0]));
 	s->epoch_seen = w->epoch_seen;
-	sv_marks_add(&s->anchors, &older->root, older->named_log_bytes);
+	/* A store that was made before the field was has 0 in it: then it was named just now. */
+	sv_marks_add(&s->anchors, &older->root,
+		     older->named_log_bytes ? sv_min64(older->named_log_bytes, older->log_bytes)
+					    : older->log_bytes);
 	sv_segs_set_gate(&s->segs, sv_min64(older->gate_seq, s->anchor.gate_seq));
 	sv_update_gate(s);
 	return 0;

@@ -53,7 +53,7 @@ static uint64_t chain_bytes(const struct sv_store *s)
 {
 	uint64_t segment = s->anchor.segment_bytes;
 
-	return segment - segment / 8 - segment / 16 - s->anchor.page_bytes;
+	return segment - segment / 8 - segment / 16 - sv_min64(s->anchor.page_bytes, segment / 2);
 }
 
 static uint64_t segments_for(const struct sv_store *s, uint64_t bytes)

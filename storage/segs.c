@@ -160,8 +160,10 @@ static int64_t slack_of(uint32_t stored, unsigned blocks)
 void sv_segs_slack(struct sv_segs *segs, uint64_t place, uint32_t stored, unsigned before,
 		   unsigned blocks)
 {
-	segs->v[place / segs->segment_bytes].slack +=
-		slack_of(stored, blocks) - slack_of(stored, before);
+	uint64_t i = place / segs->segment_bytes;
+
+	if (i < segs->count) /* G3 */
+		segs->v[i].slack += slack_of(stored, blocks) - slack_of(stored, before);
 }
 
 void sv_segs_set_role(struct sv_segs *segs, uint32_t segment, enum sv_seg_role role)

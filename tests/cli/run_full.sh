@@ -28,7 +28,7 @@ fresh
 "$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
 run=$!
 at_end "end_run $run"
-wait_line 'g: the stick is full: the VM is paused' "$work/words" 300
+wait_line 'g: the stick is full [(].*: the VM is paused' "$work/words" 300
 sleep 10 # it tries again, and says nothing
 [ "$(grep -c 'the stick is full' "$work/words")" = 1 ] || die "it repeats itself"
 grep -aq SMALL "$serial" || die "it was full too early: $(cat "$serial")"
