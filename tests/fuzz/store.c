@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* store.c: fuzz target: a whole store, changed anywhere and made right again, opened and used. */
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -40,6 +41,16 @@ static const char *const base_paths[BASES] = {
 	TEST_DIR "/golden/stores/v1-torn.zst",
 };
 
+/* Recovery reads the newest first; most of a long log it skips. */
+static int newest_first(const void *a, const void *b)
+{
+	const struct edit_batch *x = a, *y = b;
+
+	if (x->head.seq != y->head.seq)
+		return x->head.seq > y->head.seq ? -1 : 1;
+	return x->place < y->place ? -1 : x->place > y->place;
+}
+
 static const struct base *base_of(unsigned which)
 {
 	static struct base bases[BASES];
@@ -49,6 +60,7 @@ static const struct base *base_of(unsigned which)
 		fuzz_must(image_load(base_paths[which % BASES], &b->image));
 		b->count = image_batches(&b->image, b->batches, MOST_BATCHES);
 		fuzz_must(b->count > 0);
+		qsort(b->batches, b->count, sizeof(b->batches[0]), newest_first);
 		b->fd = fuzz_memory_file(b->image.bytes, b->image.len_bytes);
 	}
 	return b;
@@ -67,8 +79,7 @@ static void copy_base(const struct base *b, struct store_image *ret_image)
 static bool place_of(const struct base *b, struct store_image *image, uint8_t kind, uint8_t which,
 		     uint16_t off, uint64_t *ret_place)
 {
-	/* The newest batches are those that recovery reads first; most of a long log it skips. */
-	const struct edit_batch *batch = &b->batches[(b->count - 1 - which) % b->count];
+	const struct edit_batch *batch = &b->batches[which % b->count];
 	struct edit_unit u;
 
 	switch (kind % KINDS) {
