@@ -31,6 +31,8 @@ struct dev_crash {
 	struct image start, walk;
 	size_t walk_first;
 	uint64_t start_bytes; /* size when recording began */
+	dev_crash_hook *hook;
+	void *hook_context;
 };
 
 struct crash_handle {
@@ -82,6 +84,15 @@ static struct dev_crash *enter(struct sv_dev *dev)
 	return NULL;
 }
 
+/* Lets the test do something before a call. */
+static void call_hook(struct sv_dev *dev)
+{
+	struct dev_crash *medium = ((struct crash_handle *)dev)->medium;
+
+	if (medium->hook != NULL)
+		medium->hook(medium->hook_context);
+}
+
 static int leave(struct dev_crash *medium, int r)
 {
 	pthread_mutex_unlock(&medium->lock);
@@ -130,8 +141,10 @@ static int crash_read(struct sv_dev *dev, void *buf, size_t len_bytes, uint64_t 
 
 static int crash_write(struct sv_dev *dev, const void *buf, size_t len_bytes, uint64_t off_bytes)
 {
-	struct dev_crash *medium = enter(dev);
+	struct dev_crash *medium;
 
+	call_hook(dev);
+	medium = enter(dev);
 	if (medium == NULL)
 		return -ENODEV;
 	return leave(medium, put(medium, CRASH_WRITE, buf, len_bytes, off_bytes));
@@ -153,8 +166,10 @@ static void settle(struct dev_crash *medium)
 
 static int crash_flush(struct sv_dev *dev)
 {
-	struct dev_crash *medium = enter(dev);
+	struct dev_crash *medium;
 
+	call_hook(dev);
+	medium = enter(dev);
 	if (medium == NULL)
 		return -ENODEV;
 	medium->flushes++;
@@ -327,6 +342,38 @@ void dev_crash_last_report(const struct dev_crash *medium, struct dev_crash_repo
 	*ret_report = medium->report;
 }
 
+void dev_crash_set_max(struct dev_crash *medium, uint64_t max_bytes)
+{
+	pthread_mutex_lock(&medium->lock);
+	if (max_bytes < medium->geometry.size_bytes)
+		max_bytes = medium->geometry.size_bytes;
+	medium->geometry.max_bytes = max_bytes;
+	pthread_mutex_unlock(&medium->lock);
+}
+
+void dev_crash_set_hook(struct dev_crash *medium, dev_crash_hook *hook, void *context)
+{
+	medium->hook = hook;
+	medium->hook_context = context;
+}
+
+uint64_t dev_crash_print(const struct dev_crash *medium)
+{
+	return image_print(&medium->current);
+}
+
+bool dev_crash_holds(const struct dev_crash *medium, const void *bytes, size_t len_bytes,
+		     uint64_t off_bytes)
+{
+	return off_bytes + len_bytes <= medium->geometry.size_bytes &&
+	       image_equals(&medium->current, bytes, len_bytes, off_bytes);
+}
+
+const struct crash_log *dev_crash_log(const struct dev_crash *medium)
+{
+	return &medium->log;
+}
+
 void dev_crash_record(struct dev_crash *medium)
 {
 	pthread_mutex_lock(&medium->lock);
@@ -345,8 +392,9 @@ void dev_crash_record(struct dev_crash *medium)
 }
 
 /* How many records the medium had seen when the cut came. */
-static size_t records_until(const struct crash_log *log, const struct dev_crash_cut *cut)
+size_t dev_crash_records_until(const struct dev_crash *medium, const struct dev_crash_cut *cut)
 {
+	const struct crash_log *log = &medium->log;
 	uint64_t seen = 0;
 	size_t i;
 
@@ -377,7 +425,7 @@ struct dev_crash *dev_crash_fork(struct dev_crash *medium, const struct dev_cras
 
 	pthread_mutex_lock(&medium->lock);
 	assert(medium->recording);
-	end = records_until(&medium->log, cut);
+	end = dev_crash_records_until(medium, cut);
 	crash_log_window(&medium->log, end, cut->liar_bytes, &window);
 	if (window.settled < medium->walk_first) { /* C3: an earlier cut than the last one */
 		image_free(&medium->walk);

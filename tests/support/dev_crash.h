@@ -17,6 +17,7 @@
  * Writes and discards are counted together, from 1, since the device was opened (of a fork: since
  * recording began). Flushes are not counted: a cut inside a flush is one before the next write.
  */
+struct crash_log;
 struct dev_crash;
 
 enum dev_crash_when {
@@ -61,12 +62,28 @@ uint64_t dev_crash_flushes(const struct dev_crash *medium);
 /* Of the last cut. */
 void dev_crash_last_report(const struct dev_crash *medium, struct dev_crash_report *ret_report);
 
+/* How far the medium can grow from now on: other files on it come and go. */
+void dev_crash_set_max(struct dev_crash *medium, uint64_t max_bytes);
+/* `hook` is called before every write and flush, by the thread that makes it and with no lock of
+ * the medium held: it may use the medium. NULL: none. */
+typedef void dev_crash_hook(void *context);
+void dev_crash_set_hook(struct dev_crash *medium, dev_crash_hook *hook, void *context);
+/* A hash of all that is on the medium: two that differ are distinct. */
+uint64_t dev_crash_print(const struct dev_crash *medium);
+/* Whether the medium holds these bytes there. */
+bool dev_crash_holds(const struct dev_crash *medium, const void *bytes, size_t len_bytes,
+		     uint64_t off_bytes);
+
 /*
  * Offline: keeps everything from now on, so that one run serves any number of cuts. A fork is a
  * new medium, as the cut would have left this one; cheap when `cut->write` ascends.
  */
 void dev_crash_record(struct dev_crash *medium);
 struct dev_crash *dev_crash_fork(struct dev_crash *medium, const struct dev_crash_cut *cut);
+/* What was recorded, in order of issue; borrowed until the next call that changes the medium. */
+const struct crash_log *dev_crash_log(const struct dev_crash *medium);
+/* How many of them the medium had seen when this cut came. */
+size_t dev_crash_records_until(const struct dev_crash *medium, const struct dev_crash_cut *cut);
 /* A new medium with the content that reads see now. */
 struct dev_crash *dev_crash_clone(struct dev_crash *medium);
 /* XORs `mask` into one byte of the medium: silent corruption, at rest. */

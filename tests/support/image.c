@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 /*
  * A chunk that more than one image holds is never written: the writer makes its own first. So a
@@ -15,6 +16,7 @@
 
 struct image_chunk {
 	atomic_uint refs;
+	atomic_uint_fast64_t print; /* of the bytes; 0: not known */
 	uint8_t bytes[CHUNK_BYTES];
 };
 
@@ -37,10 +39,13 @@ static struct image_chunk *chunk_own(struct image *image, size_t index)
 	struct image_chunk *old = image->chunks[index];
 	struct image_chunk *chunk;
 
-	if (old != NULL && atomic_load(&old->refs) == 1)
+	if (old != NULL && atomic_load(&old->refs) == 1) {
+		atomic_store(&old->print, 0);
 		return old;
+	}
 	chunk = must(malloc(sizeof(*chunk)));
 	atomic_init(&chunk->refs, 1);
+	atomic_init(&chunk->print, 0);
 	if (old != NULL)
 		memcpy(chunk->bytes, old->bytes, CHUNK_BYTES);
 	else
@@ -113,6 +118,25 @@ void image_read(const struct image *image, void *buf, size_t len_bytes, uint64_t
 	}
 }
 
+bool image_equals(const struct image *image, const void *bytes, size_t len_bytes,
+		  uint64_t off_bytes)
+{
+	const uint8_t *want = bytes;
+	uint8_t got[512];
+
+	while (len_bytes > 0) {
+		size_t n = len_bytes < sizeof(got) ? len_bytes : sizeof(got);
+
+		image_read(image, got, n, off_bytes);
+		if (memcmp(got, want, n) != 0)
+			return false;
+		want += n;
+		off_bytes += n;
+		len_bytes -= n;
+	}
+	return true;
+}
+
 void image_write(struct image *image, const void *buf, size_t len_bytes, uint64_t off_bytes)
 {
 	const uint8_t *from = buf;
@@ -127,4 +151,34 @@ void image_write(struct image *image, const void *buf, size_t len_bytes, uint64_
 		off_bytes += n;
 		len_bytes -= n;
 	}
+}
+
+/* A chunk of zeros is worth as much as one that is missing: nothing. */
+static uint64_t chunk_print(struct image_chunk *chunk)
+{
+	static const uint8_t zeros[CHUNK_BYTES];
+	uint64_t print = atomic_load(&chunk->print);
+
+	if (print == 0) {
+		print = memcmp(chunk->bytes, zeros, CHUNK_BYTES) == 0
+				? 1
+				: XXH3_64bits(chunk->bytes, CHUNK_BYTES) | 2;
+		atomic_store(&chunk->print, print);
+	}
+	return print;
+}
+
+uint64_t image_print(const struct image *image)
+{
+	uint64_t print = 0;
+
+	for (size_t i = 0; i < image->chunk_count; i++) {
+		uint64_t of[2] = {i, 1};
+
+		if (image->chunks[i] != NULL)
+			of[1] = chunk_print(image->chunks[i]);
+		if (of[1] != 1)
+			print += XXH3_64bits(of, sizeof(of));
+	}
+	return print;
 }

@@ -3,6 +3,7 @@
 #ifndef TEST_IMAGE_H
 #define TEST_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,11 @@ void image_resize(struct image *image, uint64_t size_bytes); /* only grows */
 void image_clone(const struct image *from, struct image *ret_image);
 void image_free(struct image *image);
 void image_read(const struct image *image, void *buf, size_t len_bytes, uint64_t off_bytes);
+/* A hash of the whole content, chunk by chunk; chunks remember theirs. Sizes do not count: zeros
+ * behind the end are none. */
+uint64_t image_print(const struct image *image);
+bool image_equals(const struct image *image, const void *bytes, size_t len_bytes,
+		  uint64_t off_bytes);
 void image_write(struct image *image, const void *buf, size_t len_bytes, uint64_t off_bytes);
 
 #endif

@@ -146,6 +146,31 @@ void model_flushed(struct model_disk *model)
 	model->floor = model->count - 1;
 }
 
+void model_flushed_to(struct model_disk *model, size_t state)
+{
+	assert(state < model->count);
+	if (state > model->floor)
+		model->floor = state;
+}
+
+void model_truncate(struct model_disk *model, size_t state)
+{
+	assert(state >= model->floor && state < model->count);
+	while (model->count > state + 1)
+		image_free(&model->states[--model->count]);
+}
+
+bool model_find_range(const struct model_disk *model, const void *buf, uint64_t len_bytes,
+		      uint64_t off_bytes, size_t from, size_t *ret_state)
+{
+	for (size_t i = model->count; i > from; i--)
+		if (image_equals(&model->states[i - 1], buf, len_bytes, off_bytes)) {
+			*ret_state = i - 1;
+			return true;
+		}
+	return false;
+}
+
 void model_return_to(struct model_disk *model, size_t state)
 {
 	push_state(model, &model->states[state], model->prints[state]);

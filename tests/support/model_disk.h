@@ -33,6 +33,13 @@ void model_write(struct model_disk *model, const void *buf, uint64_t len_bytes, 
 void model_discard(struct model_disk *model, uint64_t len_bytes, uint64_t off_bytes);
 /* Everything so far was promised. */
 void model_flushed(struct model_disk *model);
+/* Everything up to `state` was. */
+void model_flushed_to(struct model_disk *model, size_t state);
+/* Forgets the states behind one: what was asked for was refused. */
+void model_truncate(struct model_disk *model, size_t state);
+/* The newest state from `from` on that holds these bytes there. */
+bool model_find_range(const struct model_disk *model, const void *buf, uint64_t len_bytes,
+		      uint64_t off_bytes, size_t from, size_t *ret_state);
 /* Goes back to an earlier state as a new one, which is the floor. */
 void model_return_to(struct model_disk *model, size_t state);
 void model_read(const struct model_disk *model, void *buf, uint64_t len_bytes, uint64_t off_bytes);

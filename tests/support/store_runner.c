@@ -8,32 +8,43 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /*
- * The oracle. Operations are numbered; a write or discard makes a new state of the model. A cut at
- * device write k falls into the operation that made it: everything before had returned. So the
- * disk that recovery brings back must be one of the states from the floor (the last flush, close
- * or open that had returned) to the one that the interrupted operation was making.
+ * Operations are numbered; a write or discard makes a new state of the model. What a cut may leave
+ * of them is judged in store_cut.c.
  *
- * On a medium that lies, or shreds neighbours of a torn write, an older state is right as well, if
- * something flushed was really lost. Recovery can only say so where a later batch survived to tell
- * of the flush: when the newest ones are gone, so is what is known of them. Both are counted.
+ * Some verbs run inside others: a hook of the medium is called before its writes and flushes, while
+ * a batch is being sealed, a segment cleaned or a root written, and reads, writes and discards from
+ * in there, as another thread would at that moment, only the same every time. Not inside an
+ * operation that is making states itself, and no flush: it would wait for the seal that it is in.
  *
- * After that the store is used: a second cut during the recovery must not lose or bring back
- * anything, and more work and another cut must be survived.
+ * ENOSPC is an answer, not a failure: what of the write was taken is read back. Flush, discard,
+ * open and close may not give it, nor may a flush where cleaning or a root did.
  */
 #define KIB UINT64_C(1024)
 #define MIB (1024 * KIB)
 #define MAX_IO_BYTES (64 * KIB)
-#define MORE_OPS 12u
+#define CLOCK_S 1735689600 /* 2025 */
+#define NESTED_MOST 6u
+#define NESTED_BYTES (8 * KIB)
+/* A nested write may not wait for a batch to drain: so much is free of the smallest one. */
+#define NESTED_DIRTY_BYTES (96 * KIB)
 
 const struct runner_geometry runner_geometries[] = {
-	{"64K/4K", 64 * KIB, 4 * KIB, 64 * KIB, 16 * MIB, 1 * MIB, 128 * KIB, 256 * KIB},
-	{"256K/16K", 256 * KIB, 16 * KIB, 128 * KIB, 40 * MIB, 2 * MIB, 512 * KIB, MIB},
-	{"128K/4K", 128 * KIB, 4 * KIB, 32 * KIB, 24 * MIB, MIB + 512, 64 * KIB, 128 * KIB},
-	{"tight", 64 * KIB, 4 * KIB, 64 * KIB, 5 * MIB, 1 * MIB, 128 * KIB, 256 * KIB},
+	{"64K/4K", 64 * KIB, 4 * KIB, 64 * KIB, 16 * MIB, 1 * MIB, 128 * KIB, 256 * KIB, 0, 0},
+	{"256K/16K", 256 * KIB, 16 * KIB, 128 * KIB, 40 * MIB, 2 * MIB, 512 * KIB, MIB, 0, 0},
+	{"128K/4K", 128 * KIB, 4 * KIB, 32 * KIB, 24 * MIB, MIB + 512, 64 * KIB, 128 * KIB, 0, 0},
+	{"tight", 64 * KIB, 4 * KIB, 64 * KIB, 5 * MIB, 1 * MIB, 128 * KIB, 256 * KIB, 0, 0},
+	{"full", 64 * KIB, 4 * KIB, 64 * KIB, 4 * MIB, 3 * MIB, 128 * KIB, 256 * KIB, 0, 0},
+	{"grows", 64 * KIB, 4 * KIB, 64 * KIB, 12 * MIB, 2 * MIB, 64 * KIB, 128 * KIB,
+	 3 * MIB, 320 * KIB},
+	{"tiny", 64 * KIB, 4 * KIB, 64 * KIB, 2 * MIB, 1 * MIB, 64 * KIB, 128 * KIB,
+	 MIB + 512 * KIB, 64 * KIB},
 };
-const unsigned runner_geometry_count = sizeof(runner_geometries) / sizeof(runner_geometries[0]);
+/* The last one is for sequences. */
+const unsigned runner_geometry_count = sizeof(runner_geometries) / sizeof(runner_geometries[0]) - 1;
+const unsigned runner_tiny = sizeof(runner_geometries) / sizeof(runner_geometries[0]) - 1;
 
 static void *must(void *memory)
 {
@@ -42,10 +53,15 @@ static void *must(void *memory)
 	return memory;
 }
 
-static bool failed(struct runner *run, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+/* The clock stands still, so that a run repeats to the last bit: headers carry the time. */
+time_t time(time_t *ret_time)
+{
+	if (ret_time != NULL)
+		*ret_time = CLOCK_S;
+	return CLOCK_S;
+}
 
-static bool failed(struct runner *run, const char *format, ...)
+bool runner_failed(struct runner *run, const char *format, ...)
 {
 	va_list args;
 
@@ -57,8 +73,9 @@ static bool failed(struct runner *run, const char *format, ...)
 	return false;
 }
 
-static const char *const kind_names[RUNNER_OPS] = {
-	"open", "write", "discard", "flush", "read", "checkpoint", "clean", "close", "abandon"};
+const char *const runner_op_names[RUNNER_OPS] = {
+	"open", "write", "discard", "flush", "read", "checkpoint", "clean", "close", "abandon",
+	"zero", "seek", "small", "over"};
 
 /* The operations since the floor, so that a failure can be read without a debugger. */
 static void explain_ops(const struct runner *run, size_t from)
@@ -83,7 +100,7 @@ static void explain_ops(const struct runner *run, size_t from)
 		fprintf(stderr,
 			"  op %zu: %s %" PRIu64 " + %" PRIu64 " -> state %zu, device write %" PRIu64
 			"\n",
-			i, kind_names[op->kind], op->off_bytes, op->len_bytes, op->state,
+			i, runner_op_names[op->kind], op->off_bytes, op->len_bytes, op->state,
 			op->writes);
 	}
 }
@@ -91,10 +108,10 @@ static void explain_ops(const struct runner *run, size_t from)
 static bool refused(struct runner *run, const char *what, int r)
 {
 	explain_ops(run, run->model.floor);
-	return failed(run, "%s: %s", what, strerror(-r));
+	return runner_failed(run, "%s: %s", what, strerror(-r));
 }
 
-static bool open_store(struct runner *run, const struct dev_crash_cut *cut, int *ret_error)
+bool runner_open(struct runner *run, const struct dev_crash_cut *cut, int *ret_error)
 {
 	const struct sv_open_options options = {
 		.manual = true,
@@ -103,8 +120,17 @@ static bool open_store(struct runner *run, const struct dev_crash_cut *cut, int 
 		.host = "runner",
 		.seed = prng_next(&run->rng) | 1,
 	};
-	struct sv_dev *dev = dev_crash_open(run->medium, cut);
-	int r = sv_store_open(dev, &options, &run->store);
+	struct sv_dev *dev;
+	int r;
+
+	if (run->geometry->grow_bytes != 0) {
+		run->max_bytes += run->geometry->grow_bytes;
+		if (run->max_bytes > run->geometry->place_bytes)
+			run->max_bytes = run->geometry->place_bytes;
+		dev_crash_set_max(run->medium, run->max_bytes);
+	}
+	dev = dev_crash_open(run->medium, cut);
+	r = sv_store_open(dev, &options, &run->store);
 
 	*ret_error = r;
 	if (r < 0) {
@@ -126,13 +152,13 @@ static bool read_disk(struct runner *run)
 
 		r = sv_store_read(run->store, run->disk + at, len, at);
 		if (r < 0)
-			return failed(run, "read at %" PRIu64 ": %s", at, strerror(-r));
+			return runner_failed(run, "read at %" PRIu64 ": %s", at, strerror(-r));
 	}
 	return true;
 }
 
 /* The whole disk is a state in [from, to]. */
-static bool check_disk(struct runner *run, size_t from, size_t to, size_t *ret_state)
+bool runner_check_disk(struct runner *run, size_t from, size_t to, size_t *ret_state)
 {
 	if (!read_disk(run))
 		return false;
@@ -142,20 +168,20 @@ static bool check_disk(struct runner *run, size_t from, size_t to, size_t *ret_s
 		model_explain(&run->model, run->disk, from, to, stderr);
 		explain_ops(run, from);
 	}
-	return failed(run, "the disk is no state in [%zu, %zu]", from, to);
+	return runner_failed(run, "the disk is no state in [%zu, %zu]", from, to);
 }
 
 static void on_finding(void *context, const struct sv_finding *finding)
 {
-	failed(context, "check: %s at %" PRIu64 " + %" PRIu64 ", place %" PRIx64, finding->what,
+	runner_failed(context, "check: %s at %" PRIu64 " + %" PRIu64 ", place %" PRIx64, finding->what,
 	       finding->off_bytes, finding->len_bytes, finding->place_bytes);
 }
 
-static bool check_structure(struct runner *run, bool deep)
+bool runner_check_structure(struct runner *run, bool deep)
 {
 	int r = sv_store_check(run->store, deep, on_finding, run, NULL);
 
-	return r == 0 ? run->why[0] == '\0' : failed(run, "check: %s", strerror(-r));
+	return r == 0 ? run->why[0] == '\0' : runner_failed(run, "check: %s", strerror(-r));
 }
 
 /* ---- operations ---- */
@@ -193,51 +219,184 @@ static void fill(struct runner *run, uint64_t len_bytes, uint64_t off_bytes)
 	}
 }
 
-static bool do_write(struct runner *run, struct runner_op *op)
+/* A write that found no room took some of its blocks, in order, or none. */
+static bool settle_full(struct runner *run, size_t before, uint64_t len_bytes, uint64_t off_bytes)
 {
+	uint8_t *got = run->disk;
+	size_t state;
+	int r = sv_store_read(run->store, got, len_bytes, off_bytes);
+
+	if (r < 0)
+		return runner_failed(run, "read after ENOSPC: %s", strerror(-r));
+	if (!model_find_range(&run->model, got, len_bytes, off_bytes, before, &state))
+		return runner_failed(run, "a write that found no room left something else");
+	model_truncate(&run->model, state);
+	run->full++;
+	return true;
+}
+
+/* Writes run->buf; the model knows of it before, for a cut inside. */
+static bool put(struct runner *run, const struct runner_op *op, const char *what)
+{
+	size_t before = run->model.count - 1;
 	int r;
 
-	pick_range(run, MAX_IO_BYTES, op);
-	fill(run, op->len_bytes, op->off_bytes);
 	model_write(&run->model, run->buf, op->len_bytes, op->off_bytes);
 	r = sv_store_write(run->store, run->buf, op->len_bytes, op->off_bytes);
-	return r == 0 ? true : refused(run, "write", r);
+	if (r == -ENOSPC)
+		return settle_full(run, before, op->len_bytes, op->off_bytes);
+	return r == 0 ? true : refused(run, what, r);
+}
+
+static bool do_write(struct runner *run, struct runner_op *op)
+{
+	pick_range(run, MAX_IO_BYTES, op);
+	fill(run, op->len_bytes, op->off_bytes);
+	return put(run, op, "write");
+}
+
+/* Less than a block: the rest of it is read and written back. */
+static bool do_small(struct runner *run, struct runner_op *op)
+{
+	uint64_t sectors = 1 + prng_below(&run->rng, 7);
+
+	pick_range(run, 4096, op);
+	op->off_bytes = op->off_bytes / 4096 * 4096 + 512 * prng_below(&run->rng, 8 - sectors);
+	op->len_bytes = 512 * sectors;
+	fill(run, op->len_bytes, op->off_bytes);
+	return put(run, op, "small write");
+}
+
+/* What was written last, again. */
+static bool do_over(struct runner *run, struct runner_op *op)
+{
+	size_t i = run->op_count;
+
+	while (i > 0 && run->ops[i - 1].kind != RUNNER_WRITE)
+		i--;
+	if (i == 0)
+		return do_write(run, op);
+	op->off_bytes = run->ops[i - 1].off_bytes;
+	op->len_bytes = run->ops[i - 1].len_bytes;
+	prng_fill(&run->rng, run->buf, op->len_bytes);
+	return put(run, op, "overwrite");
+}
+
+/* Zeros as data: what write-zeroes becomes where it may not discard. */
+static bool do_zero(struct runner *run, struct runner_op *op)
+{
+	pick_range(run, MAX_IO_BYTES, op);
+	memset(run->buf, 0, op->len_bytes);
+	return put(run, op, "write of zeros");
+}
+
+static bool discard(struct runner *run, const struct runner_op *op)
+{
+	size_t before = run->model.count - 1;
+	int r;
+
+	model_discard(&run->model, op->len_bytes, op->off_bytes);
+	r = sv_store_discard(run->store, op->len_bytes, op->off_bytes);
+	if (r == -ENOSPC && (op->off_bytes | op->len_bytes) % 4096 != 0) /* its ragged ends */
+		return settle_full(run, before, op->len_bytes, op->off_bytes);
+	return r == 0 ? true : refused(run, "discard", r);
 }
 
 static bool do_discard(struct runner *run, struct runner_op *op)
 {
-	uint64_t most = run->model.size_bytes / (prng_one_in(&run->rng, 8) ? 1 : 16);
-	int r;
+	pick_range(run, run->model.size_bytes / (prng_one_in(&run->rng, 8) ? 1 : 16), op);
+	return discard(run, op);
+}
 
-	pick_range(run, most, op);
-	model_discard(&run->model, op->len_bytes, op->off_bytes);
-	r = sv_store_discard(run->store, op->len_bytes, op->off_bytes);
-	return r == 0 ? true : refused(run, "discard", r);
+static bool compare(struct runner *run, const struct runner_op *op, uint8_t *got, uint8_t *want)
+{
+	int r = sv_store_read(run->store, got, op->len_bytes, op->off_bytes);
+
+	if (r < 0)
+		return runner_failed(run, "read at %" PRIu64 ": %s", op->off_bytes, strerror(-r));
+	model_read(&run->model, want, op->len_bytes, op->off_bytes);
+	if (memcmp(got, want, op->len_bytes) != 0)
+		return runner_failed(run, "read at %" PRIu64 " + %" PRIu64 " gives other data",
+				     op->off_bytes, op->len_bytes);
+	return true;
 }
 
 static bool do_read(struct runner *run, struct runner_op *op)
 {
+	pick_range(run, MAX_IO_BYTES, op);
+	return compare(run, op, run->buf, run->disk);
+}
+
+/* What is said to be a hole must read as zeros. */
+static bool do_seek(struct runner *run, struct runner_op *op)
+{
+	uint64_t data_bytes = run->model.size_bytes;
 	int r;
 
 	pick_range(run, MAX_IO_BYTES, op);
-	r = sv_store_read(run->store, run->buf, op->len_bytes, op->off_bytes);
-	if (r < 0)
-		return failed(run, "read at %" PRIu64 ": %s", op->off_bytes, strerror(-r));
-	model_read(&run->model, run->disk, op->len_bytes, op->off_bytes);
-	if (memcmp(run->buf, run->disk, op->len_bytes) != 0)
-		return failed(run, "read at %" PRIu64 " + %" PRIu64 " gives other data",
-			      op->off_bytes, op->len_bytes);
+	r = sv_store_seek(run->store, SV_SEEK_DATA, op->off_bytes, &data_bytes);
+	if (r < 0 && r != -ENXIO)
+		return refused(run, "seek", r);
+	op->len_bytes = data_bytes - op->off_bytes;
+	if (op->len_bytes > MAX_IO_BYTES)
+		op->len_bytes = MAX_IO_BYTES;
+	model_read(&run->model, run->buf, op->len_bytes, op->off_bytes);
+	for (uint64_t i = 0; i < op->len_bytes; i++)
+		if (run->buf[i] != 0)
+			return runner_failed(run, "data at %" PRIu64 " is said to be a hole",
+					     op->off_bytes + i);
 	return true;
+}
+
+/* ---- verbs inside others ---- */
+
+static void nested_range(struct runner *run, struct runner_op *op)
+{
+	pick_range(run, NESTED_BYTES, op);
+	if (op->len_bytes > NESTED_BYTES)
+		op->len_bytes = NESTED_BYTES;
+}
+
+/* Called before each write and flush of the device. */
+static void nested(void *context)
+{
+	struct runner *run = context;
+	struct runner_op op = {0};
+	uint8_t got[NESTED_BYTES], want[NESTED_BYTES];
+	struct sv_status status;
+
+	if (run->nested_left == 0 || !prng_one_in(&run->rng, 2))
+		return;
+	run->nested_left--;
+	sv_store_status(run->store, &status);
+	nested_range(run, &op);
+	if (status.dirty_bytes > NESTED_DIRTY_BYTES || prng_one_in(&run->rng, 3)) {
+		compare(run, &op, got, want);
+	} else if (prng_one_in(&run->rng, 4)) {
+		discard(run, &op);
+	} else {
+		fill(run, op.len_bytes, op.off_bytes);
+		put(run, &op, "nested write");
+	}
+	run->nested++;
 }
 
 static bool do_flush(struct runner *run)
 {
+	size_t promised = run->model.count - 1;
 	int r = sv_store_flush(run->store);
 
 	if (r < 0)
 		return refused(run, "flush", r);
-	model_flushed(&run->model);
+	model_flushed_to(&run->model, promised); /* not what was written meanwhile */
 	return true;
+}
+
+/* Cleaning and roots may find no room; what was acknowledged must (B2). */
+static bool still_flushes(struct runner *run)
+{
+	run->full++;
+	return do_flush(run);
 }
 
 static bool do_clean(struct runner *run)
@@ -245,14 +404,14 @@ static bool do_clean(struct runner *run)
 	unsigned cleaned;
 	int r = sv_store_clean(run->store, 1 + (unsigned)prng_below(&run->rng, 6), &cleaned);
 
-	return r == 0 ? true : refused(run, "clean", r);
+	return r == -ENOSPC ? still_flushes(run) : r == 0 ? true : refused(run, "clean", r);
 }
 
 static bool do_checkpoint(struct runner *run)
 {
 	int r = sv_store_checkpoint(run->store);
 
-	return r == 0 ? true : refused(run, "checkpoint", r);
+	return r == -ENOSPC ? still_flushes(run) : r == 0 ? true : refused(run, "checkpoint", r);
 }
 
 static bool do_open(struct runner *run)
@@ -260,16 +419,16 @@ static bool do_open(struct runner *run)
 	size_t state;
 	int r;
 
-	if (!open_store(run, NULL, &r))
-		return failed(run, "open: %s: %s", strerror(-r), sv_store_why());
-	if (!check_disk(run, run->model.floor, run->model.count - 1, &state))
+	if (!runner_open(run, NULL, &r))
+		return runner_failed(run, "open: %s: %s", strerror(-r), sv_store_why());
+	if (!runner_check_disk(run, run->model.floor, run->model.count - 1, &state))
 		return false;
-	if (run->recovery.lost_flushed_batches > 0)
-		return failed(run, "open reports flushed batches as lost");
+	if (run->recovery.lost_flushed_batches > 0 && !run->unsaid)
+		return runner_failed(run, "open reports flushed batches as lost");
 	if (state != run->model.count - 1)
 		model_return_to(&run->model, state);
 	model_flushed(&run->model); /* what a reader was shown stays */
-	return check_structure(run, false);
+	return runner_check_structure(run, false);
 }
 
 static bool do_close(struct runner *run)
@@ -285,7 +444,7 @@ static bool do_close(struct runner *run)
 	return true;
 }
 
-static void do_abandon(struct runner *run)
+void runner_abandon(struct runner *run)
 {
 	if (run->store == NULL)
 		return;
@@ -300,9 +459,11 @@ static enum runner_op_kind pick_kind(struct runner *run)
 		enum runner_op_kind kind;
 		unsigned weight;
 	} kinds[] = {
-		{RUNNER_WRITE, 56}, {RUNNER_FLUSH, 17},	 {RUNNER_DISCARD, 6},
-		{RUNNER_READ, 8},   {RUNNER_CLEAN, 6},	 {RUNNER_CHECKPOINT, 3},
-		{RUNNER_CLOSE, 2},  {RUNNER_ABANDON, 2},
+		{RUNNER_WRITE, 46},   {RUNNER_SMALL, 4},  {RUNNER_OVER, 3},
+		{RUNNER_FLUSH, 17},   {RUNNER_DISCARD, 6},
+		{RUNNER_READ, 6},     {RUNNER_CLEAN, 6},  {RUNNER_CHECKPOINT, 3},
+		{RUNNER_ZERO, 3},     {RUNNER_SEEK, 2},	  {RUNNER_CLOSE, 2},
+		{RUNNER_ABANDON, 2},
 	};
 	uint64_t at = prng_below(&run->rng, 100);
 	size_t i = 0;
@@ -334,19 +495,38 @@ static bool do_op(struct runner *run, struct runner_op *op)
 	case RUNNER_CLOSE:
 		return do_close(run);
 	case RUNNER_ABANDON:
-		do_abandon(run);
+		runner_abandon(run);
 		return true;
+	case RUNNER_ZERO:
+		return do_zero(run, op);
+	case RUNNER_SEEK:
+		return do_seek(run, op);
+	case RUNNER_SMALL:
+		return do_small(run, op);
+	case RUNNER_OVER:
+		return do_over(run, op);
 	case RUNNER_OPS:
 		break;
 	}
 	abort();
 }
 
-static bool one_op(struct runner *run)
+/* Of those that make no states themselves. */
+static bool can_nest(enum runner_op_kind kind)
 {
-	struct runner_op op = {.kind = pick_kind(run), .floor = run->model.floor};
-	bool good = do_op(run, &op);
+	return kind == RUNNER_FLUSH || kind == RUNNER_CLEAN || kind == RUNNER_CHECKPOINT;
+}
 
+bool runner_op(struct runner *run, enum runner_op_kind kind)
+{
+	struct runner_op op = {
+		.kind = kind, .floor = run->model.floor, .from = run->model.count - 1};
+	bool good;
+
+	if (can_nest(kind))
+		run->nested_left = (unsigned)prng_below(&run->rng, NESTED_MOST);
+	good = do_op(run, &op) && run->why[0] == '\0';
+	run->nested_left = 0;
 	op.writes = dev_crash_recorded(run->medium);
 	op.state = run->model.count - 1;
 	if (run->op_count == run->op_capacity) {
@@ -357,11 +537,11 @@ static bool one_op(struct runner *run)
 	return good;
 }
 
-static bool work(struct runner *run, unsigned count)
+bool runner_work(struct runner *run, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
-		if (!one_op(run))
-			return failed(run, "in operation %u", i);
+		if (!runner_op(run, pick_kind(run)))
+			return runner_failed(run, "in operation %u", i);
 	return true;
 }
 
@@ -382,32 +562,34 @@ static bool format(struct runner *run)
 	int r = sv_store_format(dev, &params);
 
 	sv_dev_close(dev);
-	return r == 0 ? true : failed(run, "format: %s", strerror(-r));
+	return r == 0 ? true : runner_failed(run, "format: %s", strerror(-r));
 }
 
-static void prepare(struct runner *run, const struct runner_config *config)
+void runner_prepare(struct runner *run, const struct runner_config *config)
 {
 	size_t bytes;
 
 	run->config = *config;
 	run->geometry = &runner_geometries[config->geometry];
 	run->rng.state = config->seed;
+	run->max_bytes = run->geometry->start_bytes != 0 ? run->geometry->start_bytes
+							 : run->geometry->place_bytes;
 	bytes = (run->geometry->disk_bytes + MAX_IO_BYTES + 4095) & ~(size_t)4095;
 
 	run->disk = must(aligned_alloc(4096, bytes));
 	run->buf = must(aligned_alloc(4096, bytes));
 }
 
-bool runner_record(const struct runner_config *config, struct runner *ret_runner)
+/* A formatted store on a new medium, closed; what follows is recorded. */
+static bool begin(struct runner *run, const struct runner_config *config)
 {
-	struct runner *run = ret_runner;
 	struct sv_geometry geometry = {0};
 	bool good;
 
 	*run = (struct runner){0};
-	prepare(run, config);
+	runner_prepare(run, config);
 	geometry.size_bytes = MIB;
-	geometry.max_bytes = run->geometry->place_bytes;
+	geometry.max_bytes = run->max_bytes;
 	geometry.erase_bytes = run->geometry->erase_bytes;
 	geometry.page_bytes = run->geometry->page_bytes;
 	geometry.sector_bytes = run->geometry->page_bytes > 4096 ? 4096 : 512;
@@ -415,145 +597,61 @@ bool runner_record(const struct runner_config *config, struct runner *ret_runner
 	model_init(&run->model, run->geometry->disk_bytes);
 	good = format(run);
 	dev_crash_record(run->medium);
-	good = good && work(run, config->ops);
-	if (good && run->store != NULL)
-		good = check_disk(run, run->model.count - 1, run->model.count - 1, &(size_t){0}) &&
-		       check_structure(run, true);
-	do_abandon(run);
+	dev_crash_set_hook(run->medium, nested, run);
 	return good;
+}
+
+/* Looks at the store as it is now, and leaves it. */
+static bool finish(struct runner *run, bool good)
+{
+	size_t newest = run->model.count - 1;
+
+	if (good && run->store != NULL)
+		good = runner_check_disk(run, newest, newest, &newest) &&
+		       runner_check_structure(run, true);
+	runner_abandon(run);
+	crash_oracle_read(run->medium, runner_reach_bytes(run), &run->oracle);
+	return good;
+}
+
+bool runner_record(const struct runner_config *config, struct runner *ret_runner)
+{
+	bool good = begin(ret_runner, config) && runner_work(ret_runner, config->ops);
+
+	return finish(ret_runner, good);
+}
+
+static bool sequence(struct runner *run, const enum runner_op_kind *kinds, unsigned count)
+{
+	bool good = true;
+
+	for (unsigned i = 0; good && i < count; i++) {
+		if (run->store == NULL && kinds[i] != RUNNER_OPEN)
+			good = runner_op(run, RUNNER_OPEN);
+		if (good && (kinds[i] != RUNNER_OPEN || run->store == NULL))
+			good = runner_op(run, kinds[i]);
+	}
+	return good;
+}
+
+bool runner_record_sequence(const struct runner_config *config, const enum runner_op_kind *prefix,
+			    unsigned prefix_count, const enum runner_op_kind *kinds, unsigned count,
+			    struct runner *ret_runner)
+{
+	bool good = begin(ret_runner, config) && sequence(ret_runner, prefix, prefix_count);
+
+	ret_runner->first_write = dev_crash_recorded(ret_runner->medium) + 1;
+	return finish(ret_runner, good && sequence(ret_runner, kinds, count));
 }
 
 void runner_free(struct runner *run)
 {
-	do_abandon(run);
+	runner_abandon(run);
 	dev_crash_destroy(run->medium);
 	model_free(&run->model);
+	crash_oracle_free(&run->oracle);
 	free(run->ops);
 	free(run->disk);
 	free(run->buf);
 	*run = (struct runner){0};
-}
-
-/* ---- a cut ---- */
-
-static const struct runner_op *op_of_write(const struct runner *run, uint64_t write)
-{
-	size_t i = 0;
-
-	while (i + 1 < run->op_count && run->ops[i].writes < write)
-		i++;
-	return &run->ops[i];
-}
-
-static bool judge_state(struct runner *run, size_t floor, size_t state, bool may_lose)
-{
-	if (state >= floor)
-		return true;
-	if (!may_lose)
-		return failed(run, "state %zu is older than the last flush, %zu", state, floor);
-	run->losses++;
-	run->losses_said += run->recovery.lost_flushed_batches > 0;
-	return true;
-}
-
-/* The medium lost or shredded something that was flushed. */
-static bool lost_flushed(const struct dev_crash *medium)
-{
-	struct dev_crash_report report;
-
-	dev_crash_last_report(medium, &report);
-	return report.lied_sectors + report.paired_sectors > 0;
-}
-
-/* Opens after a cut; the disk must be a state from the floor (if it may lose: any) to `newest`. */
-static bool recover(struct runner *run, size_t floor, size_t newest, bool may_lose,
-		    size_t *ret_state)
-{
-	int r;
-
-	if (!open_store(run, NULL, &r))
-		return failed(run, "open after the cut: %s: %s", strerror(-r), sv_store_why());
-	return check_disk(run, may_lose ? 0 : floor, newest, ret_state) &&
-	       judge_state(run, floor, *ret_state, may_lose) && check_structure(run, false);
-}
-
-/* Opens with a cut under way; then again. What the first open had shown must still be there. */
-static bool recover_twice(struct runner *run, size_t floor, size_t newest, bool may_lose,
-			  uint64_t seed, size_t *ret_state)
-{
-	struct dev_crash_cut cut = {
-		.when = DEV_CRASH_INSIDE, .write = 1 + seed % 5, .seed = seed ^ 0x5eed};
-	size_t shown = floor;
-	bool opened;
-	int r;
-
-	opened = open_store(run, &cut, &r);
-	if (!opened && r != -ENODEV)
-		return failed(run, "open under a second cut: %s: %s", strerror(-r), sv_store_why());
-	if (opened) {
-		if (!check_disk(run, may_lose ? 0 : floor, newest, &shown))
-			return false;
-		do_abandon(run);
-		dev_crash_power_off(run->medium, &cut);
-		floor = newest = shown;
-		may_lose = false;
-	}
-	if (!recover(run, floor, newest, may_lose, ret_state))
-		return failed(run, "after a second cut (%s)", opened ? "opened" : "not opened");
-	return true;
-}
-
-/* The store is used after the recovery, cut again, and used again. */
-static bool go_on(struct runner *run, size_t state, uint64_t seed)
-{
-	struct dev_crash_cut cut = {.seed = seed ^ 0xc07};
-	struct model_disk model;
-	size_t floor, newest;
-
-	model_fork(&run->model, state, &model);
-	model_free(&run->model);
-	run->model = model;
-	run->rng.state = seed;
-	if (!work(run, MORE_OPS))
-		return failed(run, "after the recovery");
-	floor = run->model.floor;
-	newest = run->model.count - 1;
-	do_abandon(run);
-	dev_crash_power_off(run->medium, &cut);
-	return recover(run, floor, newest, false, &state) || failed(run, "in a later cut");
-}
-
-bool runner_cut(struct runner *run, enum dev_crash_when when, uint64_t write, uint64_t seed)
-{
-	const struct runner_op *op = op_of_write(run, write);
-	struct runner cut_run = {0};
-	struct dev_crash_cut cut = {.when = when, .write = write, .seed = seed};
-	size_t state;
-	bool may_lose, good;
-
-	if (run->config.mode == RUNNER_LIAR)
-		cut.liar_bytes = run->geometry->lie_window_bytes * (1 + seed % 4) / 4;
-	if (run->config.mode == RUNNER_PAIRED)
-		cut.paired_bytes = run->geometry->page_bytes * (uint32_t)(1 + seed % 4);
-	prepare(&cut_run, &run->config);
-	cut_run.medium = dev_crash_fork(run->medium, &cut);
-	may_lose = lost_flushed(cut_run.medium);
-	cut_run.model = run->model; /* borrowed until it goes on */
-	if (seed % 3 == 0)
-		good = recover_twice(&cut_run, op->floor, op->state, may_lose, seed, &state);
-	else
-		good = recover(&cut_run, op->floor, op->state, may_lose, &state);
-	cut_run.model = (struct model_disk){0};
-	if (good) {
-		model_fork(&run->model, state, &cut_run.model);
-		good = go_on(&cut_run, 0, seed);
-	}
-	run->losses += cut_run.losses;
-	run->losses_said += cut_run.losses_said;
-	if (!good)
-		failed(run, "%s (operation %zu of %zu, kind %u, floor %zu, newest %zu)",
-		       cut_run.why, (size_t)(op - run->ops), run->op_count, op->kind, op->floor,
-		       op->state);
-	runner_free(&cut_run);
-	return good;
 }

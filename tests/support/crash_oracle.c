@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* crash_oracle.c: what a recovery must bring back, read from what the medium was told. */
+#include "crash_oracle.h"
+
+#include <stdlib.h>
+
+#include "crash_log.h"
+#include "format.h"
+
+/*
+ * The oracle shares the codecs with the engine (a round trip and FORMAT.md's own test hold them)
+ * and nothing else: it does not walk. It knows every write in the order of issue, so it knows the
+ * chain without searching, and compares bytes instead of checks.
+ *
+ *  O1  A batch survived if its header, its records and its payload are on the medium as they were
+ *      written. Padding does not count.
+ *  O2  The newest prefix whose bytes survived ends before the first batch that did not; of a group
+ *      joined by MORE nothing counts before all of it.
+ *  O3  A loss can be known where a batch that survived behind the gap says F at or behind it, in
+ *      the rest of the segment in which the prefix ends or in the one named next; or where an
+ *      anchor names an opening behind the end. It must be of the same session or of the next:
+ *      where a whole session between is lost, it cannot be told from what an older loss left.
+ *
+ *  O4  A batch that was written over since, in a segment that was used again, is nothing that a
+ *      recovery could need: if it was too early for that, J1 and J2 of store_cut.c find out.
+ *
+ * Batches that recovery refused would be a second branch: recorded runs have none, since nothing
+ * is lost in them.
+ */
+static void *must(void *memory)
+{
+	if (memory == NULL)
+		abort();
+	return memory;
+}
+
+static bool changes_disk(const struct sv_head *head, const uint8_t *bytes)
+{
+	struct sv_cur c = sv_cur_over((uint8_t *)bytes + SV_HEAD_FIXED_BYTES,
+				      head->head_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
+	struct sv_record rec;
+
+	for (uint32_t i = 0; i < head->records && sv_record_get(&c, &rec) == 0; i++)
+		if (rec.type == SV_REC_DATA || rec.type == SV_REC_DISCARD)
+			return true;
+	return false;
+}
+
+static bool read_batch(const struct crash_record *record, struct crash_batch *ret_batch)
+{
+	struct sv_head h;
+
+	if (sv_head_decode(record->data, record->len_bytes, &h) < 0 || h.flags & SV_BATCH_APART)
+		return false;
+	*ret_batch = (struct crash_batch){
+		.seq = h.seq,
+		.epoch = h.epoch,
+		.prev_epoch = h.prev_epoch,
+		.flushed_seq = h.flags & SV_BATCH_CLOSE ? h.seq : h.flushed_seq,
+		.flags = h.flags,
+		.segment = h.segment,
+		.offset = h.offset,
+		.next_segment = h.next_segment,
+		.head_bytes = h.head_bytes,
+		.check_bytes = h.payload_bytes ? h.payload_offset + h.payload_bytes : h.head_bytes,
+		.data = changes_disk(&h, record->data),
+		.last = !(h.flags & SV_BATCH_MORE),
+	};
+	return true;
+}
+
+static bool read_anchor(const struct crash_record *record, struct crash_batch *ret_batch)
+{
+	struct sv_anchor a;
+
+	if (record->len_bytes != SV_ANCHOR_BYTES || sv_anchor_decode(record->data, &a) < 0)
+		return false;
+	*ret_batch = (struct crash_batch){
+		.anchor = true,
+		.opening_seq = a.opening.seq,
+		.head_bytes = SV_ANCHOR_CHECKED_BYTES,
+	};
+	return true;
+}
+
+static void keep(struct crash_oracle *oracle, const struct crash_batch *batch)
+{
+	if (oracle->count == oracle->capacity) {
+		oracle->capacity = oracle->capacity * 2 + 64;
+		oracle->v = must(realloc(oracle->v, oracle->capacity * sizeof(*oracle->v)));
+	}
+	oracle->v[oracle->count++] = *batch;
+}
+
+static size_t written_over(const struct crash_log *log, const struct crash_batch *batch)
+{
+	const struct crash_record *mine = &log->records[batch->record];
+	uint64_t end = mine->off_bytes + mine->len_bytes;
+
+	for (size_t i = batch->record + 1; i < log->count; i++) {
+		const struct crash_record *other = &log->records[i];
+
+		if ((other->event == CRASH_WRITE || other->event == CRASH_DISCARD) &&
+		    other->off_bytes < end &&
+		    other->off_bytes + other->len_bytes > mine->off_bytes)
+			return i;
+	}
+	return SIZE_MAX;
+}
+
+void crash_oracle_read(const struct dev_crash *medium, uint64_t back_bytes,
+		       struct crash_oracle *ret_oracle)
+{
+	const struct crash_log *log = dev_crash_log(medium);
+	struct crash_oracle oracle = {.back_bytes = back_bytes};
+	uint64_t write = 0;
+
+	for (size_t i = 0; i < log->count; i++) {
+		const struct crash_record *record = &log->records[i];
+		struct crash_batch batch;
+
+		write += record->event == CRASH_WRITE || record->event == CRASH_DISCARD;
+		if (record->event != CRASH_WRITE ||
+		    (!read_batch(record, &batch) && !read_anchor(record, &batch)))
+			continue;
+		batch.record = i;
+		batch.write = write;
+		batch.over = written_over(log, &batch);
+		keep(&oracle, &batch);
+	}
+	*ret_oracle = oracle;
+}
+
+void crash_oracle_free(struct crash_oracle *oracle)
+{
+	free(oracle->v);
+	*oracle = (struct crash_oracle){0};
+}
+
+/* Where to begin to look: what lies further back was not touched by the cut. */
+static size_t first_to_check(const struct crash_oracle *oracle, const struct crash_log *log,
+			     size_t end)
+{
+	uint64_t bytes = 0;
+	size_t i = end;
+
+	while (i > 0 && bytes <= oracle->back_bytes)
+		bytes += log->records[oracle->v[--i].record].len_bytes;
+	return i;
+}
+
+static bool holds(const struct dev_crash *fork, const struct crash_record *record, uint32_t bytes)
+{
+	return dev_crash_holds(fork, record->data, bytes, record->off_bytes);
+}
+
+/* Whether what survived behind the gap says that `lost` was flushed (O3). */
+static bool is_told(const struct crash_oracle *oracle, const struct crash_log *log,
+		    const struct dev_crash *fork, size_t from, size_t end,
+		    const struct crash_batch *tail, uint64_t lost_seq)
+{
+	for (size_t i = from; i < end; i++) {
+		const struct crash_batch *b = &oracle->v[i];
+		bool near = b->epoch == tail->epoch || b->prev_epoch == tail->epoch;
+		bool looked_at = near && (b->segment == tail->next_segment ||
+					  (b->segment == tail->segment && b->offset > tail->offset));
+
+		if (b->anchor ? b->opening_seq < lost_seq
+			      : !looked_at || b->flushed_seq < lost_seq)
+			continue;
+		if (holds(fork, &log->records[b->record], b->head_bytes))
+			return true;
+	}
+	return false;
+}
+
+void crash_oracle_judge(const struct crash_oracle *oracle, const struct dev_crash *medium,
+			const struct dev_crash *fork, size_t end_record, size_t flushed_record,
+			struct crash_verdict *ret_verdict)
+{
+	const struct crash_log *log = dev_crash_log(medium);
+	const struct crash_batch *tail = NULL;
+	struct crash_verdict verdict = {0};
+	bool data = false;
+	size_t end = 0, first, i;
+
+	while (end < oracle->count && oracle->v[end].record < end_record)
+		end++;
+	first = first_to_check(oracle, log, end);
+	for (i = 0; i < end; i++) {
+		const struct crash_batch *b = &oracle->v[i];
+
+		if (b->anchor)
+			continue;
+		if (i >= first && b->over >= end_record && /* O4 */
+		    !holds(fork, &log->records[b->record], b->check_bytes))
+			break;
+		data |= b->data;
+		if (!b->last)
+			continue;
+		tail = b;
+		if (data)
+			verdict.intact_write = b->write;
+		data = false;
+	}
+	verdict.broken = i < end;
+	verdict.flushed = verdict.broken && oracle->v[i].record < flushed_record;
+	if (verdict.flushed && tail != NULL)
+		verdict.told =
+			is_told(oracle, log, fork, i + 1, end, tail, oracle->v[i].seq);
+	*ret_verdict = verdict;
+}
