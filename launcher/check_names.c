@@ -144,7 +144,8 @@ static void ask_paths(struct names *n, const struct check_part *part, const char
 
 /* The part of the ranges that lies in the partition, as block numbers, asked in lots. */
 static unsigned collect_inodes(struct names *n, const struct check_part *part, unsigned block_bytes,
-			       const struct check_range *ranges, size_t count, unsigned long *inodes)
+			       const struct check_range *ranges, size_t count,
+			       unsigned long *inodes)
 {
 	char command[BLOCKS_A_CALL * 16 + 16] = "icheck";
 	unsigned asked = 0, in_call = 0, found = 0;

@@ -38,8 +38,8 @@ static void add(struct reader *r, unsigned number, uint64_t first_sector, uint64
 		return;
 	if (sectors > all - first_sector)
 		sectors = all - first_sector;
-	r->parts[r->count++] = (struct check_part){number, first_sector * SECTOR_BYTES,
-						   sectors * SECTOR_BYTES};
+	r->parts[r->count++] =
+		(struct check_part){number, first_sector * SECTOR_BYTES, sectors * SECTOR_BYTES};
 }
 
 static bool is_extended(uint8_t type)
@@ -82,8 +82,8 @@ static bool add_gpt(struct reader *r, uint64_t header_sector)
 	    first > r->disk_bytes / SECTOR_BYTES)
 		return false;
 	entries = calloc(1, GPT_BYTES_MOST);
-	good = entries && read_at(r, entries, (count * size + 511) / 512 * 512,
-				  first * SECTOR_BYTES);
+	good = entries &&
+	       read_at(r, entries, (count * size + 511) / 512 * 512, first * SECTOR_BYTES);
 	for (uint64_t i = 0; good && i < count; i++) {
 		const uint8_t *e = entries + i * size;
 		uint64_t from = le(e + 32, 8), to = le(e + 40, 8);

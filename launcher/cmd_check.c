@@ -18,7 +18,7 @@ struct checking {
 	const struct vm *vm;
 	json_t *findings;
 	uint64_t count;
-	unsigned kinds; /* of enum sv_finding_kind */
+	unsigned kinds;	     /* of enum sv_finding_kind */
 	uint64_t lost_bytes; /* of the disk, for want of a map */
 	struct check_range *ranges;
 	size_t range_count;
@@ -136,11 +136,12 @@ static int check_open(struct checking *c, struct sv_store *store, json_t *json, 
 		return vm_store_fail(err, c->vm, rc);
 	name_files(c, store, json);
 	if (c->count > 0)
-		return err_set(err, EXIT_DAMAGE,
-			       "%s: %" PRIu64 " finding%s; copy what can be read "
-			       "(stickvm mount --read-only), mend what can be mended (stickvm check "
-			       "--repair), and restore the rest from a backup",
-			       c->vm->name, c->count, c->count == 1 ? "" : "s");
+		return err_set(
+			err, EXIT_DAMAGE,
+			"%s: %" PRIu64 " finding%s; copy what can be read "
+			"(stickvm mount --read-only), mend what can be mended (stickvm check "
+			"--repair), and restore the rest from a backup",
+			c->vm->name, c->count, c->count == 1 ? "" : "s");
 	return 0;
 }
 

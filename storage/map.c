@@ -370,8 +370,7 @@ int sv_map_lose(struct sv_map *m, const struct sv_need *need)
 		const struct sv_page *child = NULL;
 
 		if (need->level)
-			child = sv_map_peek(m, need->level - 1,
-					    need->index * SV_PAGE_ENTRIES + i);
+			child = sv_map_peek(m, need->level - 1, need->index * SV_PAGE_ENTRIES + i);
 		entries[i] = SV_ENTRY_LOST;
 		if (child)
 			entries[i] = child->where ? child->where : ENTRY_NEW;

@@ -13,9 +13,9 @@ struct sv_repair {
 	struct sv_store *s;
 	struct sv_scan scan;
 	struct sv_chain chain;
-	size_t end;	    /* of the chain: what lies behind it was not accepted */
-	size_t base;	    /* in the chain: replay goes on behind it */
-	bool base_known;    /* there is a root to start from */
+	size_t end;	     /* of the chain: what lies behind it was not accepted */
+	size_t base;	     /* in the chain: replay goes on behind it */
+	bool base_known;     /* there is a root to start from */
 	uint64_t anchor_seq; /* the newest that was seen */
 };
 

@@ -53,8 +53,7 @@ int sv_repair_size(struct sv_repair *r)
 	struct sv_root root = {.size_bytes = r->opts->size_bytes};
 
 	for (size_t i = 0; i < r->scan.count; i++)
-		if (r->scan.v[i].flags & SV_BATCH_ROOT &&
-		    (!best || r->scan.v[i].seq > best->seq))
+		if (r->scan.v[i].flags & SV_BATCH_ROOT && (!best || r->scan.v[i].seq > best->seq))
 			best = &r->scan.v[i];
 	if (best)
 		(void)read_root(r, best, &root);

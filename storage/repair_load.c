@@ -32,8 +32,8 @@ static int read_anchor(struct sv_repair *r, uint64_t place, struct sv_anchor *re
 	e = sv_dev_read(r->s->dev, buf, SV_ANCHOR_BYTES, place);
 	if (e == 0)
 		e = sv_anchor_decode(buf, ret);
-	for (unsigned i = 0; (e == -EBADMSG || e == -EMEDIUMTYPE) && place == 0 &&
-			     i < SV_ANCHOR_CHECKED_BYTES * 8;
+	for (unsigned i = 0;
+	     (e == -EBADMSG || e == -EMEDIUMTYPE) && place == 0 && i < SV_ANCHOR_CHECKED_BYTES * 8;
 	     i++) {
 		buf[i / 8] ^= (uint8_t)(1u << i % 8);
 		e = sv_anchor_decode(buf, ret);

@@ -207,8 +207,8 @@ int sv_scan_raw(struct sv_dev *dev, const struct sv_geometry *geo, const struct 
 	r = sv_dev_read(dev, raw, sv_min64(len, geo->size_bytes - f->place), f->place);
 	if (r == 0 && f->bad_bit)
 		raw[bit / 8] ^= (uint8_t)(1u << bit % 8);
-	if (r == 0 && (sv_head_decode(raw, len, &h) < 0 ||
-		       memcmp(h.hash, f->hash, SV_HASH_BYTES) != 0))
+	if (r == 0 &&
+	    (sv_head_decode(raw, len, &h) < 0 || memcmp(h.hash, f->hash, SV_HASH_BYTES) != 0))
 		r = -EIO; /* it was right a moment ago */
 	if (r < 0) {
 		free(raw);

@@ -11,7 +11,8 @@
  *     epoch, are two numbers apart, and the ledger of the second counts one checkpoint more. A
  *     checkpoint is counted once its root is appended, so the missing one was that root.
  * H4  Where a batch is missing that no flush is known to have covered, what follows it is what a
- *     cut left of writes that were never promised: it is set aside, and the tip is looked for again.
+ *     cut left of writes that were never promised: it is set aside, and the tip is looked for
+ * again.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -106,7 +106,7 @@ struct sv_tally {
 
 /* Of the keeper; the counts are read under `lock`. */
 struct sv_scrub {
-	uint64_t lba; /* where it goes on */
+	uint64_t lba;			 /* where it goes on */
 	uint64_t reads, stamp, since_ms; /* of the guest, as last seen, and since when */
 	uint64_t idle_ms;		 /* 0: the default */
 	uint64_t next_ms, passes;

@@ -20,7 +20,7 @@ struct check {
 	void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
 	uint64_t *live; /* a count for each segment, to be compared */
 	uint64_t mapped;
-	bool lost; /* pages or entries: what was under them cannot be counted */
+	bool lost;	       /* pages or entries: what was under them cannot be counted */
 	struct sv_finding bad; /* a run of bad blocks that may go on; len 0: none */
 };
 
@@ -107,14 +107,15 @@ static int check_leaf(struct check *c, uint64_t index, const uint64_t *entries)
 		if (!entries[i] || entries[i] == SV_ENTRY_LOST)
 			continue;
 		if (first + i >= c->s->blocks)
-			tell(c, SV_FOUND_MAP, "the map has a block behind the end of the disk", 0, 0,
-			     sv_entry_place(entries[i]));
+			tell(c, SV_FOUND_MAP, "the map has a block behind the end of the disk", 0,
+			     0, sv_entry_place(entries[i]));
 		c->mapped++;
 		for (unsigned k = 0; k < i; k++)
 			counted |= sv_entry_same_unit(entries[k], entries[i]);
 		if (!counted && !add_live(c, entries[i]))
-			tell(c, SV_FOUND_MAP, "the map points outside the log", (first + i) * SV_BLOCK_BYTES,
-			     SV_BLOCK_BYTES, sv_entry_place(entries[i]));
+			tell(c, SV_FOUND_MAP, "the map points outside the log",
+			     (first + i) * SV_BLOCK_BYTES, SV_BLOCK_BYTES,
+			     sv_entry_place(entries[i]));
 	}
 	if (c->progress)
 		c->progress(c->ctx, c->mapped * SV_BLOCK_BYTES, c->s->map.mapped * SV_BLOCK_BYTES);
@@ -152,12 +153,14 @@ static int check_page(struct check *c, unsigned level, uint64_t index, uint64_t 
 	for (unsigned l = 0; l < level; l++)
 		span *= SV_PAGE_ENTRIES;
 	if (index * span >= c->s->size_bytes) {
-		tell(c, SV_FOUND_MAP, "the map has a page behind the end of the disk", 0, 0, UINT64_MAX);
+		tell(c, SV_FOUND_MAP, "the map has a page behind the end of the disk", 0, 0,
+		     UINT64_MAX);
 		return 0;
 	}
 	/* 0: an empty tree; in the first segment: not written yet. */
 	if (!lost && place >= c->s->anchor.segment_bytes && !add_live(c, entry))
-		tell(c, SV_FOUND_MAP, "a page of the map lies outside the log", index * span, span, place);
+		tell(c, SV_FOUND_MAP, "a page of the map lies outside the log", index * span, span,
+		     place);
 	if (r == -EIO) {
 		c->lost = true;
 		tell(c, lost ? SV_FOUND_LOST : SV_FOUND_MAP,

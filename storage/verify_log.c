@@ -28,9 +28,8 @@ static int check_anchor(const struct sv_verify *v, struct sv_walk *w, unsigned w
 {
 	static const char *const bad[] = {"the first anchor does not verify",
 					  "the second anchor does not verify"};
-	static const char *const astray[] = {
-		"the first anchor names a root that does not verify",
-		"the second anchor names a root that does not verify"};
+	static const char *const astray[] = {"the first anchor names a root that does not verify",
+					     "the second anchor names a root that does not verify"};
 	uint64_t place = (uint64_t)which * v->s->anchor.segment_bytes;
 	struct sv_anchor a;
 	struct sv_head h;
@@ -52,7 +51,8 @@ static int check_anchor(const struct sv_verify *v, struct sv_walk *w, unsigned w
 	if (r == 0 && (h.seq != a.root.seq || memcmp(h.hash, a.root.hash, SV_HASH_BYTES) != 0))
 		r = -EBADMSG;
 	if (r == -EBADMSG || r == -EIO) {
-		tell(v, SV_FOUND_CHAIN, astray[which], sv_place(v->s, a.root.segment, a.root.offset));
+		tell(v, SV_FOUND_CHAIN, astray[which],
+		     sv_place(v->s, a.root.segment, a.root.offset));
 		r = 0;
 	}
 	return r;
@@ -178,17 +178,18 @@ static int check_table(const struct sv_verify *v, struct sv_walk *w)
 	for (unsigned level = 0; level < segs->levels; level++)
 		for (uint64_t i = 0; r == 0 && i < sv_segs_pages(segs->count, level); i++) {
 			uint64_t entry = segs->level[level].where[i];
-			struct sv_binding bind = {
-				.store_id = v->s->anchor.store_id,
-				.place = sv_entry_place(entry),
-				.subject = sv_page_subject(SV_TREE_USAGE, level, i)};
+			struct sv_binding bind = {.store_id = v->s->anchor.store_id,
+						  .place = sv_entry_place(entry),
+						  .subject =
+							  sv_page_subject(SV_TREE_USAGE, level, i)};
 
 			if (!entry)
 				continue;
 			bind.generation =
 				segs->v[bind.place / segs->segment_bytes].usage.generation;
 			if (!unit_good(v, w, &bind, SV_PAGE_UNIT_BYTES, &r) && r == 0)
-				tell(v, SV_FOUND_COUNT, "a page of the segment table does not verify", bind.place);
+				tell(v, SV_FOUND_COUNT,
+				     "a page of the segment table does not verify", bind.place);
 		}
 	return r;
 }
@@ -240,7 +241,7 @@ static int check_heads(const struct sv_verify *v, struct sv_walk *w, uint32_t se
 
 	if (r < 0)
 		return r == -EIO ? 0 : r; /* what cannot be read was told of unit by unit */
-	copy = malloc(end); /* looking up pages of the map may read */
+	copy = malloc(end);		  /* looking up pages of the map may read */
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, data, end);
@@ -258,7 +259,8 @@ static int check_heads(const struct sv_verify *v, struct sv_walk *w, uint32_t se
 		behind = at;
 	}
 	if (r == 0 && described < v->live[segment] + v->s->segs.v[segment].self_live)
-		tell(v, SV_FOUND_HEADER, "a batch header does not verify: what it describes can be read, not moved",
+		tell(v, SV_FOUND_HEADER,
+		     "a batch header does not verify: what it describes can be read, not moved",
 		     sv_place(v->s, segment, bad_at == UINT32_MAX ? 0 : bad_at));
 	free(copy);
 	return r;
@@ -279,7 +281,8 @@ int sv_verify_log(const struct sv_verify *v)
 		if (v->live[i] || v->s->segs.v[i].self_live)
 			r = check_heads(v, &w, (uint32_t)i);
 	if (v->s->geo.damaged_headers)
-		tell(v, SV_FOUND_CONTAINER, "a copy of a container's header does not verify", UINT64_MAX);
+		tell(v, SV_FOUND_CONTAINER, "a copy of a container's header does not verify",
+		     UINT64_MAX);
 	sv_walk_free(v->s, &w);
 	return r;
 }

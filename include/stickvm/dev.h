@@ -29,14 +29,14 @@ struct sv_dev;
 struct sv_geometry {
 	uint64_t size_bytes; /* addressable now */
 	uint64_t max_bytes;  /* what grow could reach now (>= size_bytes), free space permitting */
-	uint32_t sector_bytes;	/* granularity of I/O: 512 or 4096 */
-	uint32_t page_bytes;	/* flash page; 0: unknown */
-	uint32_t erase_bytes;	/* erase unit (allocation unit); 0: unknown */
-	uint32_t open_units;	/* erase units writable in turn without a merge; 0: unknown */
-	uint32_t max_io_bytes;	/* a larger request is split by the host; 0: unknown */
+	uint32_t sector_bytes;	  /* granularity of I/O: 512 or 4096 */
+	uint32_t page_bytes;	  /* flash page; 0: unknown */
+	uint32_t erase_bytes;	  /* erase unit (allocation unit); 0: unknown */
+	uint32_t open_units;	  /* erase units writable in turn without a merge; 0: unknown */
+	uint32_t max_io_bytes;	  /* a larger request is split by the host; 0: unknown */
 	uint32_t damaged_headers; /* copies of its containers' that a writer would renew */
-	bool alignment_known;	/* address 0 is known to lie on an erase unit */
-	bool flush_requested;	/* flush reaches the medium itself (else: assumed) */
+	bool alignment_known;	  /* address 0 is known to lie on an erase unit */
+	bool flush_requested;	  /* flush reaches the medium itself (else: assumed) */
 	bool first_write_costs; /* the first write of a range changes the file system's metadata */
 };
 

@@ -19,12 +19,12 @@ struct sv_repair_options {
 };
 
 struct sv_repair_result {
-	uint64_t last_seq;  /* the newest batch of the chain */
-	uint64_t batches;   /* of the chain that was proven, from first to last */
-	uint64_t base_seq;  /* the root that the map was taken from; 0: from no root at all */
-	uint64_t replayed;  /* batches behind it */
-	uint64_t dropped;   /* batches behind the last that is whole, which no flush had covered */
-	unsigned mended;    /* headers with one bad bit */
+	uint64_t last_seq;   /* the newest batch of the chain */
+	uint64_t batches;    /* of the chain that was proven, from first to last */
+	uint64_t base_seq;   /* the root that the map was taken from; 0: from no root at all */
+	uint64_t replayed;   /* batches behind it */
+	uint64_t dropped;    /* batches behind the last that is whole, which no flush had covered */
+	unsigned mended;     /* headers with one bad bit */
 	unsigned lost_roots; /* roots in the chain that are gone, and were not needed */
 	uint64_t lost_bytes; /* of the disk: where nobody knows what it held; they give EIO */
 	uint64_t written_bytes;

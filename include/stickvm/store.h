@@ -211,13 +211,13 @@ struct sv_reattach {
 int sv_store_reattach(struct sv_store *st, struct sv_dev *dev, struct sv_reattach *ret);
 
 enum sv_finding_kind {
-	SV_FOUND_DATA = 1,	 /* blocks give EIO: what is stored does not verify */
-	SV_FOUND_LOST = 2,	 /* blocks give EIO: nobody knows where they are any more */
-	SV_FOUND_MAP = 4,	 /* the same, and sv_store_repair may know it again */
-	SV_FOUND_COUNT = 8,	 /* the segment table is wrong */
-	SV_FOUND_CHAIN = 16,	 /* recovery would not find, or not verify, what it may need */
-	SV_FOUND_ANCHOR = 32,	 /* one of them: opening for writing renews it */
-	SV_FOUND_HEADER = 64,	 /* what it describes can be read, not moved: sv_store_rescue */
+	SV_FOUND_DATA = 1,	  /* blocks give EIO: what is stored does not verify */
+	SV_FOUND_LOST = 2,	  /* blocks give EIO: nobody knows where they are any more */
+	SV_FOUND_MAP = 4,	  /* the same, and sv_store_repair may know it again */
+	SV_FOUND_COUNT = 8,	  /* the segment table is wrong */
+	SV_FOUND_CHAIN = 16,	  /* recovery would not find, or not verify, what it may need */
+	SV_FOUND_ANCHOR = 32,	  /* one of them: opening for writing renews it */
+	SV_FOUND_HEADER = 64,	  /* what it describes can be read, not moved: sv_store_rescue */
 	SV_FOUND_CONTAINER = 128, /* a copy of a header: opening for writing renews it */
 };
 
@@ -233,8 +233,9 @@ typedef void sv_check_report(void *ctx, const struct sv_finding *finding);
 /*
  * Verifies the structure of an open store: map, segment table, the sums between them and both
  * anchors; with `deep` also every live byte, the chain from its root to its end, and that each
- * live unit is described by a header (the chain only where it was opened read-only). `progress` (may be NULL) gets bytes done and in all. Returns 0
- * even where findings were reported; an errno only when checking itself could not go on.
+ * live unit is described by a header (the chain only where it was opened read-only). `progress`
+ * (may be NULL) gets bytes done and in all. Returns 0 even where findings were reported; an errno
+ * only when checking itself could not go on.
  */
 int sv_store_check(struct sv_store *st, bool deep, sv_check_report *report, void *ctx,
 		   void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes));

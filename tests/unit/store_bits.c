@@ -40,9 +40,9 @@
 #define MOST_BATCHES 4096u
 
 enum owner { NOBODY, LIVE_UNIT, PAGE, DEAD_UNIT, CHAIN_HEAD, OTHER_HEAD, ANCHOR, OWNERS };
-static const char *const owner_names[OWNERS] = {
-	"nobody's",    "a live unit's",	      "a page's",   "a dead unit's",
-	"a header's", "a lone header's", "an anchor's"};
+static const char *const owner_names[OWNERS] = {"nobody's",	 "a live unit's", "a page's",
+						"a dead unit's", "a header's",	  "a lone header's",
+						"an anchor's"};
 
 struct unit {
 	uint64_t place;
@@ -298,7 +298,7 @@ struct seen {
 	int error; /* of opening */
 	uint64_t lost_flushed;
 	unsigned findings;
-	uint8_t bad[BLOCKS_MAX]; /* gives EIO */
+	uint8_t bad[BLOCKS_MAX];   /* gives EIO */
 	unsigned bad_count, other; /* not the newest content */
 };
 
@@ -375,7 +375,8 @@ static void nobodys_bytes(struct world *w)
 
 enum must { GOOD, BAD, EITHER };
 
-/* Turns bit `bit` of byte `at` of every so many units that are so long; fills what must give EIO. */
+/* Turns bit `bit` of byte `at` of every so many units that are so long; fills what must give EIO.
+ */
 static unsigned turn_units(struct world *w, unsigned every, uint32_t at, unsigned bit,
 			   uint8_t *ret_bad)
 {

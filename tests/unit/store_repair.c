@@ -149,8 +149,8 @@ static unsigned compare(const struct world *w, struct sv_store *store, const cha
 	unsigned bad = 0;
 
 	for (uint64_t off = 0; off < w->disk_bytes; off += SV_BLOCK_BYTES) {
-		size_t n = w->disk_bytes - off < SV_BLOCK_BYTES ? w->disk_bytes - off
-								: SV_BLOCK_BYTES;
+		size_t n =
+			w->disk_bytes - off < SV_BLOCK_BYTES ? w->disk_bytes - off : SV_BLOCK_BYTES;
 		int r = sv_store_read(store, got, n, off);
 
 		if (r == -EIO)
@@ -168,7 +168,8 @@ static void count_finding(void *ctx, const struct sv_finding *finding)
 	++*(unsigned *)ctx;
 }
 
-/* Headers with a bad bit are not needed any more; but the cleaner could not move what they describe.
+/* Headers with a bad bit are not needed any more; but the cleaner could not move what they
+ * describe.
  */
 static void rescue(struct store_image *image)
 {

@@ -38,8 +38,8 @@ static void make(struct store_image *image)
 	assert_int_equal(sv_store_open(dev, &opts, &store), 0);
 	for (unsigned i = 0; i < BLOCKS; i++) {
 		prng_fill(&rng, block, sizeof(block));
-		assert_int_equal(
-			sv_store_write(store, block, sizeof(block), i * 2 * sizeof(block)), 0);
+		assert_int_equal(sv_store_write(store, block, sizeof(block), i * 2 * sizeof(block)),
+				 0);
 	}
 	assert_int_equal(sv_store_close(store), 0);
 	image_look(image);
