@@ -18,8 +18,6 @@
 #include "check.h"
 #include "stickvm/fuse.h"
 
-extern char **environ;
-
 enum { BLOCKS_MOST = 4096, BLOCKS_A_CALL = 128, INODES_MOST = 1024 };
 
 /* What the search has found so far. */
