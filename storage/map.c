@@ -245,7 +245,7 @@ void sv_leaf_slack(const struct sv_page *leaf, struct sv_segs *segs)
 {
 	for (unsigned i = 0; i < SV_PAGE_ENTRIES; i++) {
 		uint64_t entry = leaf->e[i];
-		bool first = entry && !(entry & SV_ENTRY_SINGLE);
+		bool first = entry && entry != SV_ENTRY_LOST && !(entry & SV_ENTRY_SINGLE);
 
 		for (unsigned j = 0; first && j < i; j++)
 			first = !sv_entry_same_unit(leaf->e[j], entry);

@@ -162,9 +162,10 @@ static void own_batch(struct world *w, const struct edit_batch *b, enum owner he
 			own(w, u.place, unit_bytes(w, u.place), DEAD_UNIT);
 }
 
+/* The nearest before it: gaps between batches keep headers of earlier generations. */
 static const struct edit_batch *batch_around(const struct world *w, uint64_t place)
 {
-	for (unsigned i = 0; i < w->count; i++)
+	for (unsigned i = w->count; i-- > 0;)
 		if (place >= w->batches[i].place &&
 		    place < w->batches[i].place + w->batches[i].head.total_bytes)
 			return &w->batches[i];
