@@ -33,15 +33,22 @@ mount_stick() {
 	esac
 }
 
+# NODE: detaches it if it is still the stick's: numbers are used again, also by others.
+drop_loop() {
+	case $(losetup -n -O BACK-FILE "$1" 2>/dev/null) in
+	*stick.img*) losetup -d "$1" ;;
+	esac
+}
+
 # Makes a file system of this kind on it, before its first mount.
 make_fs() {
 	loop=$(losetup -f --show --direct-io=on "$sim/stick.img")
+	at_end "drop_loop '$loop'"
 	case $1 in
 	ext4) mkfs.ext4 -q -m 0 "$loop" ;;
 	exfat) mkfs.exfat "$loop" >/dev/null ;;
 	esac
-	losetup -d "$loop"
-	udevadm settle 2>/dev/null || sync
+	drop_loop "$loop"
 }
 
 # Another loop device than the last one's, as a stick that comes back gets another node: the
@@ -57,7 +64,7 @@ plug_in() {
 	[ -z "$other" ] || losetup -d "$other"
 	mnt=$work/mnt$plugs
 	mkdir "$mnt"
-	at_end "umount -l '$mnt'; losetup -d '$loop'"
+	at_end "umount -l '$mnt'; drop_loop '$loop'"
 	mount_stick || die "the stick cannot be mounted again"
 }
 
@@ -68,7 +75,7 @@ pull() {
 # What the desktop does once it sees that the stick is gone.
 forget_mount() {
 	umount -l "$mnt"
-	losetup -d "$loop" 2>/dev/null || true # gone with its last user, at times
+	drop_loop "$loop"
 	mnt=
 }
 
@@ -203,5 +210,5 @@ series() {
 	all_whole
 	echo "$fs, $bus: $pulls pulls, $(rounds) rounds of the guest, no error"
 	umount -l "$mnt"
-	losetup -d "$loop" 2>/dev/null || true
+	drop_loop "$loop"
 }

@@ -36,13 +36,13 @@ plug_into() {
 	loop=$(losetup -f --show --direct-io=on "$sim/stick.img") || die "no loop device"
 	mnt=$work/mnt$plugs
 	mkdir "$mnt"
-	at_end "losetup -d '$loop'"
+	at_end "drop_loop '$loop'"
 	on "$1" mount "$loop" "$mnt"
 }
 
 unplug_from() {
 	on "$1" umount -l "$mnt"
-	losetup -d "$loop"
+	drop_loop "$loop"
 }
 
 # NAME: starts the VM there; its pid is in `run`.
