@@ -9,6 +9,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "carry.h"
 #include "file.h"
 #include "run.h"
 #include "run_detach.h"
@@ -33,7 +34,9 @@ struct job {
 	char *vars;   /* the VM's own firmware variables */
 	char *iso;    /* absolute; NULL: none */
 	char *serial; /* absolute, or "stdio"; NULL: none */
-	int start_fd; /* of a detached child until it runs; -1 */
+	char *qemu;   /* the program that is executed: a copy where it lies on the stick */
+	struct carry_folder carried; /* what QEMU is started from then */
+	int start_fd;		     /* of a detached child until it runs; -1 */
 };
 
 static int word_index(const char *const *words, const char *word)
@@ -214,6 +217,7 @@ static void on_running(void *ctx)
 	const char *accel = job->plan.accel == PLAN_KVM ? "KVM" : "TCG";
 	char text[512];
 
+	carry_end(&job->carried);
 	if (job->start_fd >= 0) {
 		run_detached(job->start_fd, NULL, job->dir.log);
 		job->start_fd = -1;
@@ -380,12 +384,17 @@ static int start(struct job *job)
 	struct err err;
 	int status;
 
-	/* First what takes no time; the facts take a second or two where KVM is broken. */
+	/* Before anything is open: this may begin anew as a copy of itself. */
+	if (carry_self(job->stick.dir, job->args->program, &err) < 0)
+		return ui_fail(job->args, &err);
+	/* Then what takes no time; the facts take a second or two where KVM is broken. */
 	if (check_last_host(job, &err) < 0)
 		return ui_fail(job->args, &err);
 	make_plan(job);
-	if (plan_check(&job->plan, &err) < 0 || check_files(job, &err) < 0)
+	if (plan_check(&job->plan, &err) < 0 || check_files(job, &err) < 0 ||
+	    carry_program(job->plan.qemu, job->stick.dir, &job->carried, &job->qemu, &err) < 0)
 		return ui_fail(job->args, &err);
+	job->plan.qemu = job->qemu;
 	make_argv(job);
 	say_notes(job);
 	if (job->wishes.detach)
@@ -403,6 +412,8 @@ static void job_free(struct job *job)
 	free(job->vars);
 	free(job->iso);
 	free(job->serial);
+	free(job->qemu);
+	carry_end(&job->carried);
 }
 
 int cmd_run(const struct args *args)

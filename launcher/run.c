@@ -38,7 +38,8 @@ enum {
 	AT_ANSWER,
 	AT_CONSOLE,
 	AT_CONTROL = AT_CONSOLE + CONSOLE_POLLS,
-	POLLS = AT_CONTROL + CONTROL_POLLS,
+	AT_PULL = AT_CONTROL + CONTROL_POLLS,
+	POLLS = AT_PULL + PULL_POLLS,
 };
 
 int64_t session_now_ms(void)
@@ -103,8 +104,10 @@ static int start(struct session *s, struct sv_store *store, struct err *err)
 	sigset_t set;
 
 	/* The store is the disk's from here on, also when it fails. */
-	if (run_disk_serve(store, req->dir->mount, req->vm->name, &s->disk, err) < 0)
+	if (run_disk_serve(store, req->dir->mount, req->vm->name, !req->plan->stop_on_error,
+			   &s->disk, err) < 0)
 		return -1;
+	pull_init(s);
 	session_signals(&set);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->signal_fd < 0)
@@ -175,6 +178,7 @@ static int wait_ms(const struct session *s)
 	int64_t wait;
 	int qmp_ms = s->qmp ? qmp_wait_ms(s->qmp) : -1;
 
+	next = min_ms(next, pull_next_ms(s));
 	next = min_ms(next, min_ms(s->due.lost_ms, min_ms(s->due.retry_ms, s->due.calm_ms)));
 	wait = next == INT64_MAX ? -1 : next <= now ? 0 : min_ms(next - now, 3600000);
 	if (qmp_ms >= 0 && (wait < 0 || qmp_ms < wait))
@@ -220,6 +224,7 @@ static void fill_polls(struct session *s, struct pollfd *polls)
 		polls[AT_QMP] = (struct pollfd){.fd = s->qmp_listen_fd, .events = POLLIN};
 	if (s->asking)
 		polls[AT_ANSWER] = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
+	pull_polls(s, polls + AT_PULL);
 }
 
 static void loop(struct session *s)
@@ -243,6 +248,7 @@ static void loop(struct session *s)
 			ending_on_answer(s);
 		ending_on_key(s, console_pump(&s->console, polls + AT_CONSOLE, console_count));
 		control_pump(&s->control, polls + AT_CONTROL, control_count, requests_take, s);
+		pull_pump(s, polls + AT_PULL);
 		tick(s);
 	}
 	pump_qmp(s, 0); /* the last events */
@@ -295,9 +301,12 @@ static enum exit_status finish(struct session *s, enum exit_status status, struc
 	if (s->qmp_listen_fd >= 0)
 		close(s->qmp_listen_fd);
 	run_qemu_free(&s->qemu); /* I2 */
+	pull_end(s);
 	if (run_disk_close(&s->disk, s->req->stick, s->req->vm, &close_err) < 0) {
 		if (status != EXIT_DONE)
 			session_say(s, "%s", err->text);
+		if (pull_frozen(s))
+			pull_explain_end(s, &close_err);
 		*err = close_err;
 		status = close_err.status;
 	}
@@ -319,6 +328,7 @@ enum exit_status run_vm(const struct run_request *req, struct sv_store *store, s
 	s->signal_fd = s->qmp_listen_fd = -1;
 	s->disk.ended_fd = s->qemu.words_fd = -1;
 	s->control.listen_fd = s->console.listen_fd = s->console.fd = -1;
+	s->pull.agent.fd = -1;
 	s->due = (struct due){.press_ms = INT64_MAX,
 			      .force_ms = INT64_MAX,
 			      .kill_ms = INT64_MAX,

@@ -46,10 +46,10 @@ static int start_server(struct run_disk *disk)
 	return rc;
 }
 
-int run_disk_serve(struct sv_store *store, const char *mountpoint, const char *name,
+int run_disk_serve(struct sv_store *store, const char *mountpoint, const char *name, bool hold,
 		   struct run_disk *ret_disk, struct err *err)
 {
-	const struct sv_fuse_options opts = {.name = name};
+	const struct sv_fuse_options opts = {.name = name, .hold = hold};
 	struct run_disk *disk = ret_disk;
 	int rc;
 

@@ -24,9 +24,9 @@ struct run_disk {
 /*
  * Mounts the open store on `mountpoint` and serves it in a thread. The store is the disk's from
  * now on, also on failure, to be closed with run_disk_close. The signals that the caller handles
- * must be blocked already.
+ * must be blocked already. `hold`: requests wait for a stick that is gone instead of failing.
  */
-int run_disk_serve(struct sv_store *store, const char *mountpoint, const char *name,
+int run_disk_serve(struct sv_store *store, const char *mountpoint, const char *name, bool hold,
 		   struct run_disk *ret_disk, struct err *err);
 
 /* Ends the server, then closes the store and takes its counters into the stick's ledger: the

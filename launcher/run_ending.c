@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "run_session.h"
@@ -24,7 +25,7 @@ enum {
 
 static void press(struct session *s)
 {
-	if (s->qmp && qmp_ready(s->qmp))
+	if (s->qmp && qmp_ready(s->qmp) && !pull_frozen(s))
 		qmp_send(s->qmp, "system_powerdown", NULL, COMMAND_MS, NULL, NULL);
 	s->due.press_ms = session_now_ms() + PRESS_EVERY_MS;
 }
@@ -64,6 +65,7 @@ void ending_force(struct session *s, enum exit_status status)
 	s->ending = ENDING_FORCED;
 	s->forced_status = status;
 	s->due.press_ms = s->due.force_ms = INT64_MAX;
+	pull_let_go(s);
 	if (!s->qmp || !qmp_ready(s->qmp)) {
 		ending_kill(s);
 		return;
@@ -79,10 +81,29 @@ static void ask_user(struct session *s)
 		       "[k and Enter: kill; Enter: go on waiting; Ctrl-C: kill]");
 }
 
+/* A frozen guest hears no button. */
+static void on_frozen_interrupt(struct session *s)
+{
+	if (s->asking || s->interrupts > 1) {
+		s->asking = false;
+		ending_force(s, EXIT_INTERRUPTED);
+	} else if (s->req->may_ask && !s->console.raw) {
+		s->asking = true;
+		session_say(s, "the VM is frozen until its stick is back. End it now? What is not "
+			       "on the stick yet is lost then. [e and Enter: end it; Enter: go on "
+			       "waiting; Ctrl-C: end it]");
+	} else {
+		session_say(s, "the VM is frozen until its stick is back; Ctrl-C again ends it, "
+			       "and what is not on the stick yet is lost then");
+	}
+}
+
 static void on_interrupt(struct session *s)
 {
 	s->interrupts++;
-	if (s->interrupts == 1 && s->qmp && qmp_ready(s->qmp)) {
+	if (pull_frozen(s)) {
+		on_frozen_interrupt(s);
+	} else if (s->interrupts == 1 && s->qmp && qmp_ready(s->qmp)) {
 		session_say(s, "asking the guest to power off; Ctrl-C again to kill it");
 		ending_ask(s);
 	} else if (s->interrupts == 2 && s->req->may_ask && !s->console.raw) {
@@ -130,10 +151,10 @@ void ending_on_answer(struct session *s)
 	if (got < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
 	s->asking = false;
-	if (got > 0 && (answer[0] == 'k' || answer[0] == 'K'))
+	if (got > 0 && answer[0] && strchr(pull_frozen(s) ? "eE" : "kK", answer[0]))
 		ending_force(s, EXIT_INTERRUPTED);
 	else
-		s->interrupts = 1; /* the next Ctrl-C asks again */
+		s->interrupts = pull_frozen(s) ? 0 : 1; /* the next Ctrl-C asks again */
 }
 
 void ending_on_key(struct session *s, enum console_key key)

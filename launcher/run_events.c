@@ -50,6 +50,10 @@ static void on_cont(void *ctx, const json_t *result, const char *why)
 void events_retry(struct session *s)
 {
 	s->due.retry_ms = INT64_MAX;
+	if (pull_frozen(s)) {
+		pull_retry(s);
+		return;
+	}
 	if (s->phase == PHASE_PAUSED && s->qmp && qmp_ready(s->qmp))
 		qmp_send(s->qmp, "cont", NULL, COMMAND_MS, on_cont, s);
 }
@@ -58,6 +62,8 @@ const char *events_resume(struct session *s, bool grace)
 {
 	struct sv_status status;
 
+	if (pull_frozen(s))
+		return "its stick is gone; plug it in again, and it goes on by itself";
 	if (s->phase != PHASE_PAUSED)
 		return "it is not paused; there is nothing to go on from";
 	sv_store_status(s->disk.store, &status);
@@ -107,11 +113,6 @@ static void report_error(struct session *s, const char *operation, bool no_space
 	sv_store_status(s->disk.store, &status);
 	if (no_space || status.state == SV_FULL)
 		report_full(s, &status);
-	else if (status.state == SV_DETACHED)
-		session_say(s,
-			    "%s: the stick went away: the VM is paused; end it with 'stickvm stop "
-			    "--force', plug the stick in and run it again",
-			    name);
 	else
 		session_say(s,
 			    "%s: the disk failed to %s: the VM is paused and tries again; end it "
@@ -136,6 +137,8 @@ static void on_block_error(struct session *s, const json_t *data)
 			    s->req->vm->name, operation);
 		return;
 	}
+	if (pull_check(s))
+		return;
 	if (!s->io_error)
 		report_error(s, operation, no_space);
 	s->io_error = true;

@@ -20,6 +20,8 @@ static const char *phase_name(const struct session *s)
 		[PHASE_PAUSED] = "paused",
 	};
 
+	if (pull_frozen(s))
+		return "frozen";
 	return s->ending != ENDING_NOT ? "stopping" : names[s->phase];
 }
 

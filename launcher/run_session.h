@@ -10,6 +10,7 @@
 #include "run_console.h"
 #include "run_control.h"
 #include "run_disk.h"
+#include "run_pull.h"
 #include "run_qemu.h"
 
 enum vm_phase { PHASE_STARTING = 0, PHASE_RUNNING, PHASE_PAUSED };
@@ -41,6 +42,7 @@ struct session {
 	int signal_fd;
 	struct console console;
 	struct control control;
+	struct pull pull;
 
 	enum vm_phase phase;
 	enum ending ending;
@@ -78,6 +80,26 @@ void events_ask_status(struct session *s);
 void events_retry(struct session *s);
 /* A user lets a paused VM go on, with the guest's reserve where `grace`; NULL, else why not. */
 const char *events_resume(struct session *s, bool grace);
+
+/* The stick is pulled, and comes back (run_pull.c). */
+void pull_init(struct session *s);
+/* The VM is frozen: the stick is gone, or (slept_ms > 0) the host has slept for so long. */
+void pull_begin(struct session *s, int64_t slept_ms);
+/* Looks whether the stick is gone, and freezes the VM then; whether it is frozen. */
+bool pull_check(struct session *s);
+bool pull_frozen(const struct session *s);
+/* At most PULL_POLLS places for poll(). */
+void pull_polls(const struct session *s, struct pollfd *polls);
+/* Takes what came in, and does what is due. */
+void pull_pump(struct session *s, const struct pollfd *polls);
+int64_t pull_next_ms(const struct session *s);
+/* Looks for the stick at once. */
+void pull_retry(struct session *s);
+/* The VM is to be ended: what it waits for fails, so that it can. */
+void pull_let_go(struct session *s);
+void pull_end(struct session *s);
+/* What an end without the stick means, once the disk could not be closed. */
+void pull_explain_end(const struct session *s, struct err *err);
 
 /* What other processes ask (run_requests.c). */
 control_on_request requests_take;

@@ -9,13 +9,15 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "carry.h"
 #include "file.h"
 #include "stick.h"
 
 /* The prepared stick that holds the running program, looking upwards from it; NULL: none. */
 static char *stick_of_program(void)
 {
-	char *path = realpath("/proc/self/exe", NULL);
+	const char *origin = carry_origin(); /* this may be a copy on the host */
+	char *path = realpath(origin ? origin : "/proc/self/exe", NULL);
 
 	for (char *slash; path && (slash = strrchr(path, '/')) && slash != path;) {
 		*slash = '\0';

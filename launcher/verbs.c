@@ -204,7 +204,9 @@ const struct verb verbs[] = {
 	 .run = cmd_run,
 	 .help = "start a VM; ends when the guest powers off",
 	 .more = "The first Ctrl-C asks the guest to power off, the second offers to kill it. "
-		 "With --serial stdio Ctrl-C goes to the guest and Ctrl-] opens a small menu."},
+		 "With --serial stdio Ctrl-C goes to the guest and Ctrl-] opens a small menu. When "
+		 "the stick is pulled the VM freezes; plugged in again and mounted, in any port, "
+		 "it goes on."},
 	{.name = "stop",
 	 .operands = "[NAME]",
 	 .max = 1,

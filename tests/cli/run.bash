@@ -9,11 +9,11 @@ export XDG_RUNTIME_DIR=$work/run
 mkdir -m 700 "$XDG_RUNTIME_DIR"
 export PYTHONPATH=$SRC/tests/support PYTHONDONTWRITEBYTECODE=1
 
-# Makes the image of the small guest once; the tests copy from it.
+# [OPTIONS OF tools/guest]: makes the image of the small guest once; the tests copy from it.
 guest_image() {
 	local cache=${STICKVM_GUEST_CACHE:-$SRC/build/guest}
 	guest=$work/guest.img
-	"$SRC/tools/guest" --cache "$cache" --size 512M "$guest" >"$work/guest.log" 2>&1 ||
+	"$SRC/tools/guest" --cache "$cache" --size 512M "$@" "$guest" >"$work/guest.log" 2>&1 ||
 		die "tools/guest: $(tail -n 3 "$work/guest.log")"
 }
 

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* run_pull.c: the stick is pulled under a running VM: freeze, wait for it, go on. */
+/*
+ *	NOT -> GONE	pull_begin: the watch saw it go, the store or QEMU could not reach it, or
+ *			the host has slept. QMP `stop` is sent and not waited for: where the disk's
+ *			requests are held QEMU answers only when they are answered.
+ *	GONE -> NOT	the store is attached again: held requests are answered, `cont` repeats
+ *			those that failed, and the guest's clock is set.
+ *	GONE -> REFUSED	another host has written to the disk, or the stick lost what it had:
+ *			the VM stays frozen until its user ends it, or the right stick comes after
+ *			all (a copy of it may have been plugged in by mistake).
+ *
+ *  P1  While not NOT nothing lets the VM go on: no retry after an error, no power button.
+ *  P2  The store's device is taken away when GONE begins, so that the place can be opened again,
+ *      also where it had never left (a sleep).
+ *  P3  Nothing here touches the stick; regain.c does, in a thread of its own.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run_session.h"
+#include "size.h"
+
+enum {
+	LOOK_EVERY_MS = 1000,
+	AGENT_MS = 10000,
+	COMMAND_MS = 30000,
+	FOR_EVER_MS = INT32_MAX, /* a held VM answers when it is let go */
+	LAG_TOLD_MS = 500,
+};
+
+static void watch_anew(struct session *s)
+{
+	const struct run_request *req = s->req;
+	struct watch_home home;
+
+	watch_free(s->pull.watch);
+	s->pull.watch = watch_new(req->vm->place ? req->vm->place : req->stick->dir, NULL);
+	if (watch_home_of(req->stick->dir, req->stick->uuid, NULL, &home) < 0)
+		return;
+	watch_home_free(&s->pull.home);
+	s->pull.home = home;
+}
+
+void pull_init(struct session *s)
+{
+	agent_init(&s->pull.agent);
+	clock_sleep_init(&s->pull.sleep);
+	if (s->req->vm->place)
+		s->pull.place_bytes = (int64_t)watch_node_bytes(s->req->vm->place);
+	watch_anew(s);
+}
+
+void pull_end(struct session *s)
+{
+	agent_close(&s->pull.agent);
+	regain_free(s->pull.regain);
+	watch_free(s->pull.watch);
+	watch_home_free(&s->pull.home);
+	s->pull.regain = NULL;
+	s->pull.watch = NULL;
+}
+
+bool pull_frozen(const struct session *s)
+{
+	return s->pull.state != PULL_NOT;
+}
+
+static void say_gone(struct session *s, int64_t slept_ms)
+{
+	const char *name = s->req->vm->name;
+	const char *ways = s->req->may_ask ? "; Ctrl-C offers to end it" : "";
+
+	if (slept_ms > 0)
+		session_say(s,
+			    "%s: the host has slept for %" PRId64 " s: the VM is frozen until the "
+			    "stick has been looked at%s",
+			    name, slept_ms / 1000, ways);
+	else
+		session_say(s,
+			    "%s: the stick is gone: the VM is frozen and nothing is lost; plug it "
+			    "in again, in any port, and the VM goes on by itself%s",
+			    name, ways);
+}
+
+void pull_begin(struct session *s, int64_t slept_ms)
+{
+	struct pull *p = &s->pull;
+	const struct regain_request request = {
+		.store = s->disk.store,
+		.home = &p->home,
+		.vm_name = s->req->vm->name,
+		.place = s->req->vm->place,
+		.place_bytes = (uint64_t)p->place_bytes,
+	};
+
+	if (p->state != PULL_NOT || s->ending >= ENDING_FORCED || s->disk_lost)
+		return;
+	if (s->qmp)
+		qmp_send(s->qmp, "stop", NULL, FOR_EVER_MS, NULL, NULL);
+	p->state = PULL_GONE;
+	p->since_ms = clock_boot_ms() - slept_ms;
+	s->due.retry_ms = s->due.calm_ms = INT64_MAX; /* P1 */
+	s->io_error = s->asking = s->resumed = false;
+	s->retry_wait_ms = s->interrupts = 0;
+	sv_store_detach(s->disk.store); /* P2 */
+	say_gone(s, slept_ms);
+	p->regain = regain_start(&request);
+	if (!p->regain)
+		session_say(s,
+			    "%s: no memory to look for the stick; end it with 'stickvm stop "
+			    "--force'",
+			    s->req->vm->name);
+}
+
+static void on_cont(void *ctx, const json_t *result, const char *why)
+{
+	struct session *s = ctx;
+
+	if (!result)
+		session_say(s, "the VM cannot go on: %s", why);
+}
+
+static void say_back(struct session *s, const struct regain_news *news)
+{
+	const int64_t frozen_ms = clock_boot_ms() - s->pull.since_ms;
+	char verified[32], rewritten[64] = "", size[32];
+
+	size_human(news->did.verified_bytes, verified, sizeof verified);
+	if (news->did.rewritten_bytes) {
+		size_human(news->did.rewritten_bytes, size, sizeof size);
+		snprintf(rewritten, sizeof rewritten, ", %s written again", size);
+	}
+	session_say(s,
+		    "%s: the stick is back (%s): %s of its log verified%s; the VM goes on after "
+		    "%" PRId64 ".%" PRId64 " s",
+		    s->req->vm->name, news->place, verified, rewritten, frozen_ms / 1000,
+		    frozen_ms / 100 % 10);
+}
+
+/* Its stick may be mounted elsewhere now; the ledger is written there at the end. */
+static void move_home(struct session *s, const struct regain_news *news)
+{
+	char *dir = news->dir[0] ? strdup(news->dir) : NULL;
+
+	if (dir) {
+		free(s->req->stick->dir);
+		s->req->stick->dir = dir;
+	}
+	watch_anew(s);
+}
+
+static void go_on(struct session *s, const struct regain_news *news)
+{
+	struct pull *p = &s->pull;
+
+	regain_free(p->regain);
+	p->regain = NULL;
+	p->state = PULL_NOT;
+	p->lag_ms += clock_boot_ms() - p->since_ms;
+	s->interrupts = 0;
+	s->asking = false;
+	say_back(s, news);
+	move_home(s, news);
+	if (!s->qmp)
+		return;
+	qmp_send(s->qmp, "cont", NULL, COMMAND_MS, on_cont, s);
+	agent_set_clock(&p->agent, s->req->dir->agent, AGENT_MS);
+}
+
+static void refuse(struct session *s, const struct regain_news *news)
+{
+	const char *name = s->req->vm->name;
+
+	s->pull.state = PULL_REFUSED;
+	if (news->end == REGAIN_STALE)
+		session_say(s,
+			    "%s: the stick is back (%s), but another host has gone on with this "
+			    "disk meanwhile: the VM that is frozen here cannot go on, and nothing "
+			    "was written to the stick; 'stickvm stop --force %s' ends it, and what "
+			    "it had not yet written to the stick is lost then",
+			    name, news->place, name);
+	else
+		session_say(s,
+			    "%s: the stick is back (%s), but does not hold what it held: the VM "
+			    "stays frozen and nothing was written; end it with 'stickvm stop "
+			    "--force %s', then 'stickvm check %s' names what is damaged",
+			    name, news->place, name, name);
+}
+
+static void take_news(struct session *s)
+{
+	struct regain_news *news = malloc(sizeof(*news));
+
+	if (!news)
+		abort();
+	if (regain_take(s->pull.regain, news)) {
+		if (news->end == REGAIN_BACK)
+			go_on(s, news);
+		else if (news->end != REGAIN_LOOKING)
+			refuse(s, news);
+		else if (news->hint[0])
+			session_say(s, "%s: still frozen: %s", s->req->vm->name, news->hint);
+	}
+	free(news);
+}
+
+/* The guest's clock stood still for as long as the VM was frozen. */
+static void take_clock(struct session *s, enum agent_result result)
+{
+	struct pull *p = &s->pull;
+	const int64_t lag_ms = p->lag_ms;
+
+	if (result == AGENT_NOTHING)
+		return;
+	p->lag_ms = 0;
+	if (result == AGENT_DONE && lag_ms >= LAG_TOLD_MS)
+		session_say(s,
+			    "%s: the guest's clock was set (it was %" PRId64 ".%" PRId64
+			    " s behind)",
+			    s->req->vm->name, lag_ms / 1000, lag_ms / 100 % 10);
+	else if (result != AGENT_DONE && lag_ms >= LAG_TOLD_MS)
+		session_say(s,
+			    "%s: the guest's clock is %" PRId64 ".%" PRId64 " s behind: %s; set it "
+			    "inside the guest",
+			    s->req->vm->name, lag_ms / 1000, lag_ms / 100 % 10,
+			    result == AGENT_SILENT ? "no guest agent answered" : p->agent.why);
+}
+
+void pull_polls(const struct session *s, struct pollfd *polls)
+{
+	const struct pull *p = &s->pull;
+
+	if (p->watch)
+		watch_polls(p->watch, polls);
+	polls[WATCH_POLLS] =
+		(struct pollfd){.fd = p->regain ? regain_fd(p->regain) : -1, .events = POLLIN};
+	agent_polls(&p->agent, &polls[WATCH_POLLS + 1]);
+}
+
+static bool stick_left(const struct session *s)
+{
+	struct sv_status status;
+
+	if (s->pull.watch && watch_gone(s->pull.watch))
+		return true;
+	sv_store_status(s->disk.store, &status);
+	return status.state == SV_DETACHED;
+}
+
+bool pull_check(struct session *s)
+{
+	if (s->pull.state == PULL_NOT && s->disk.store && stick_left(s))
+		pull_begin(s, 0);
+	return pull_frozen(s);
+}
+
+static void look(struct session *s)
+{
+	const int64_t slept_ms = clock_sleep_look(&s->pull.sleep);
+
+	s->pull.look_ms = session_now_ms() + LOOK_EVERY_MS;
+	if (slept_ms > 0)
+		pull_begin(s, slept_ms);
+	pull_check(s);
+}
+
+void pull_pump(struct session *s, const struct pollfd *polls)
+{
+	struct pull *p = &s->pull;
+
+	if (p->watch && watch_pump(p->watch, polls, WATCH_POLLS)) {
+		pull_check(s);
+		if (p->regain)
+			regain_look(p->regain);
+	}
+	if (p->regain && polls[WATCH_POLLS].revents)
+		take_news(s);
+	take_clock(s, agent_pump(&p->agent, polls[WATCH_POLLS + 1].revents));
+	if (session_now_ms() >= p->look_ms)
+		look(s);
+}
+
+int64_t pull_next_ms(const struct session *s)
+{
+	const int64_t agent_ms = s->pull.agent.deadline_ms;
+
+	return agent_ms < s->pull.look_ms ? agent_ms : s->pull.look_ms;
+}
+
+void pull_retry(struct session *s)
+{
+	if (s->pull.regain)
+		regain_look(s->pull.regain);
+}
+
+void pull_let_go(struct session *s)
+{
+	if (!pull_frozen(s))
+		return;
+	regain_free(s->pull.regain);
+	s->pull.regain = NULL;
+	sv_fuse_release_held(s->disk.fuse);
+}
+
+void pull_explain_end(const struct session *s, struct err *err)
+{
+	const char *name = s->req->vm->name;
+
+	if (s->pull.state == PULL_REFUSED)
+		err_set(err, EXIT_FAILED,
+			"%s: ended without its stick, to which nothing was written; what this VM "
+			"had not yet written to it is lost",
+			name);
+	else
+		err_set(err, EXIT_NO_STICK,
+			"%s: ended without its stick; what the guest had flushed is there, what it "
+			"had not is lost; plug it in and run it again",
+			name);
+}
