@@ -231,10 +231,12 @@ static bool grow(struct sv_store *s)
 			r = sv_io_grow(s, count * s->anchor.segment_bytes);
 	}
 	pthread_mutex_lock(&s->lock);
-	if (r == 0)
+	if (r == 0) {
 		sv_segs_set_count(&s->segs, count);
-	else if (r == -ENOSPC)
+		s->geo.size_bytes = count * s->anchor.segment_bytes; /* for checks */
+	} else if (r == -ENOSPC) {
 		s->segs.limit = s->segs.count;
+	}
 	s->space_bytes = sv_capacity_bytes(s);
 	pthread_mutex_unlock(&s->lock);
 	return r == 0;

@@ -114,7 +114,8 @@ static unsigned processors(void)
 }
 
 static void work(struct crash_farm *farm, uint64_t end,
-		 bool (*job)(struct crash_farm *farm, uint64_t number, void *context), void *context)
+		 bool (*job)(struct crash_farm *farm, uint64_t number, void *context),
+		 void *context)
 {
 	while (!farm->failed) {
 		uint64_t number = atomic_fetch_add(&farm->next_job, 1);

@@ -101,8 +101,7 @@ static size_t written_over(const struct crash_log *log, const struct crash_batch
 		const struct crash_record *other = &log->records[i];
 
 		if ((other->event == CRASH_WRITE || other->event == CRASH_DISCARD) &&
-		    other->off_bytes < end &&
-		    other->off_bytes + other->len_bytes > mine->off_bytes)
+		    other->off_bytes < end && other->off_bytes + other->len_bytes > mine->off_bytes)
 			return i;
 	}
 	return SIZE_MAX;
@@ -162,11 +161,11 @@ static bool is_told(const struct crash_oracle *oracle, const struct crash_log *l
 	for (size_t i = from; i < end; i++) {
 		const struct crash_batch *b = &oracle->v[i];
 		bool near = b->epoch == tail->epoch || b->prev_epoch == tail->epoch;
-		bool looked_at = near && (b->segment == tail->next_segment ||
-					  (b->segment == tail->segment && b->offset > tail->offset));
+		bool looked_at =
+			near && (b->segment == tail->next_segment ||
+				 (b->segment == tail->segment && b->offset > tail->offset));
 
-		if (b->anchor ? b->opening_seq < lost_seq
-			      : !looked_at || b->flushed_seq < lost_seq)
+		if (b->anchor ? b->opening_seq < lost_seq : !looked_at || b->flushed_seq < lost_seq)
 			continue;
 		if (holds(fork, &log->records[b->record], b->head_bytes))
 			return true;
@@ -206,7 +205,6 @@ void crash_oracle_judge(const struct crash_oracle *oracle, const struct dev_cras
 	verdict.broken = i < end;
 	verdict.flushed = verdict.broken && oracle->v[i].record < flushed_record;
 	if (verdict.flushed && tail != NULL)
-		verdict.told =
-			is_told(oracle, log, fork, i + 1, end, tail, oracle->v[i].seq);
+		verdict.told = is_told(oracle, log, fork, i + 1, end, tail, oracle->v[i].seq);
 	*ret_verdict = verdict;
 }

@@ -77,7 +77,7 @@ struct runner {
 	uint64_t full;		     /* writes that found no room */
 	uint64_t nested;	     /* verbs that ran inside others */
 	unsigned nested_left;	     /* how many more may, in this operation */
-	uint64_t first_write; /* of a recorded sequence, behind its prefix */
+	uint64_t first_write;	     /* of a recorded sequence, behind its prefix */
 	struct crash_oracle oracle;
 	uint64_t prints[4]; /* of the images that the last cut, and cuts after it, left */
 	unsigned print_count;

@@ -151,6 +151,8 @@ static void on_finding(void *ctx, const struct sv_finding *f)
 	uint64_t first = f->off_bytes / SV_BLOCK_BYTES;
 	uint64_t end = (f->off_bytes + f->len_bytes + SV_BLOCK_BYTES - 1) / SV_BLOCK_BYTES;
 
+	if (f->kind == SV_FOUND_ANCHOR)
+		return; /* one of two, as the image's name says */
 	if (found->count == 0 || first < found->first)
 		found->first = first;
 	if (end > found->end)
