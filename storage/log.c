@@ -7,7 +7,8 @@
  * L2  `next` and `after` were free when they were named (S1 to S4) and keep their role until each
  *     is the head. Two are named, so that one header that rots does not end the trail.
  * L3  seq, hash and offset advance only after the part's write returned 0. After a failed write
- *     the next part goes to the same place: what may lie there was never acknowledged.
+ *     the next part goes to the same place, or, where it has no room there, a page of zeros: the
+ *     failed one may lie there whole, and would be taken for the successor.
  * L4  A part that rolls takes the new segment whole; the old head keeps what it has.
  * L5  Where a write fails because the stick is gone, they advance all the same: the part may be
  *     there, whole, and no other may ever take its place in the chain. It is kept (retain.c), and
@@ -173,23 +174,43 @@ static void note_recent(struct sv_store *s)
 	s->log.recent[i].log_bytes = s->ledger.stick_written_bytes;
 }
 
+/* Over the head of a part whose write failed (L3). The stage is free. */
+static int blot(struct sv_store *s)
+{
+	int r;
+
+	if (!s->log.failed)
+		return 0;
+	memset(s->stage, 0, s->anchor.page_bytes);
+	r = sv_log_write(s, s->stage, s->anchor.page_bytes,
+			 sv_place(s, s->log.segment, s->log.offset));
+	if (r == 0)
+		s->log.failed = false;
+	return r;
+}
+
 int sv_part_begin(struct sv_store *s, struct sv_part *part, uint32_t record_bytes,
 		  uint64_t want_bytes)
 {
 	uint64_t room;
 	uint64_t least = SV_HEAD_FIXED_BYTES + SV_HASH_BYTES + SV_GRAIN_BYTES + record_bytes;
 	int r = sv_is_detached(s) ? -ENODEV : sv_apply_rest(s); /* L5 */
+	bool rolls;
 
 	if (r < 0)
 		return r;
 	if (s->segs.wrong)
 		return -EUCLEAN; /* G3 */
-	leave_gap(s);
+	if (!s->log.failed)
+		leave_gap(s);
 	room = s->anchor.segment_bytes - s->log.offset;
 	want_bytes = sv_align_up(want_bytes + least, s->anchor.page_bytes);
-	if ((room < want_bytes && want_bytes <= s->anchor.segment_bytes / 16) ||
-	    room < least + SV_UNIT_MAX_BYTES / 8 + SV_RAW_UNIT_BYTES ||
-	    room < s->anchor.page_bytes || (s->log.virgin && many_costly_flushes(s)))
+	rolls = (room < want_bytes && want_bytes <= s->anchor.segment_bytes / 16) ||
+		room < least + SV_UNIT_MAX_BYTES / 8 + SV_RAW_UNIT_BYTES ||
+		room < s->anchor.page_bytes || (s->log.virgin && many_costly_flushes(s));
+	if (rolls)
+		r = blot(s);
+	if (rolls && r == 0)
 		r = roll(s);
 	if (r < 0)
 		return r;
@@ -324,6 +345,7 @@ int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags)
 	assert(part->segment == s->log.segment && part->base % s->anchor.page_bytes == 0); /* L1 */
 	finish(s, part, flags, &h);
 	r = send(s, part, &h);
+	s->log.failed = r < 0;
 	if (r < 0)
 		return r;
 	s->log.offset += h.total_bytes; /* L3 */

@@ -38,6 +38,7 @@ struct sv_log {
 		uint64_t end, log_bytes;
 	} recent[SV_GAP_PAGES];
 	unsigned recent_next;
+	bool failed;	       /* the last part's write did (L3) */
 	bool virgin;	       /* the head was never written before it became the head */
 	uint32_t flushes_here; /* of the device, while this segment is the head */
 	uint32_t last_bytes;   /* of the batch appended last */
