@@ -274,50 +274,16 @@ static int follow_orphans(struct sv_store *s, struct sv_walk *w, struct orphans 
 	return r;
 }
 
-/*
- * After a clean close there is nothing to look for, unless the stick lost the anchors of a session
- * that followed: then there may be headers where it would have gone on. All is looked through
- * before the very first session: it must not take the number of one that was lost.
- */
-static int may_have_gone_on(struct sv_store *s, struct sv_walk *w, bool *ret_may)
-{
-	const struct sv_walked *last = &w->v[w->count - 1];
-	uint64_t behind = (uint64_t)last->offset + last->total_bytes;
-	const struct {
-		uint32_t segment;
-		uint64_t offset;
-	} at[] = {{last->segment, behind},
-		  {last->segment, behind + SV_GAP_PAGES * s->anchor.page_bytes},
-		  {last->next_segment, 0},
-		  {last->after_segment, 0}};
-
-	*ret_may = s->anchor.epoch == 0;
-	for (unsigned i = 0; i < sizeof(at) / sizeof(at[0]) && !*ret_may; i++) {
-		struct sv_head h;
-		int r = at[i].offset + SV_HEAD_FIXED_BYTES > s->anchor.segment_bytes
-				? -EBADMSG
-				: sv_walk_head(s, w, at[i].segment, (uint32_t)at[i].offset, &h);
-
-		if (r < 0 && r != -EBADMSG)
-			return r; /* W2 */
-		*ret_may = r == 0 && h.seq > last->seq && !(h.flags & SV_BATCH_APART) &&
-			   of_this_or_next(last, &h);
-	}
-	return 0;
-}
-
 static int check_end(struct sv_store *s, struct sv_walk *w)
 {
 	const struct sv_walked *last = &w->v[w->count - 1];
 	const struct sv_anchor *a = &s->anchor;
 	struct orphans o = {.flushed = w->flushed_seen, .log_bytes = w->flushed_log_bytes};
-	bool look = true;
-	int r = 0;
+	int r;
 
-	if (last->flags & SV_BATCH_CLOSE && a->epoch == last->epoch)
-		r = may_have_gone_on(s, w, &look);
-	if (r == 0 && look)
-		r = follow_orphans(s, w, &o);
+	/* A close is no exception: the stick may have lost a whole session that came after it, its
+	 * anchors too, but for a batch that tells. */
+	r = follow_orphans(s, w, &o);
 	if (r < 0)
 		return r;
 	/* An anchor is written after its opening was flushed. */
