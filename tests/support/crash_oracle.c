@@ -18,7 +18,8 @@
  *      joined by MORE nothing counts before all of it.
  *  O3  A loss can be known where a batch that survived behind the gap says F at or behind it, in
  *      the rest of the segment in which the prefix ends or in the one named next; or where an
- *      anchor names an opening behind the end.
+ *      anchor names an opening behind the end. It must be of the same session or of the next:
+ *      where a whole session between is lost, it cannot be told from what an older loss left.
  *
  *  O4  A batch that was written over since, in a segment that was used again, is nothing that a
  *      recovery could need: if it was too early for that, J1 and J2 of store_cut.c find out.
@@ -53,6 +54,8 @@ static bool read_batch(const struct crash_record *record, struct crash_batch *re
 		return false;
 	*ret_batch = (struct crash_batch){
 		.seq = h.seq,
+		.epoch = h.epoch,
+		.prev_epoch = h.prev_epoch,
 		.flushed_seq = h.flags & SV_BATCH_CLOSE ? h.seq : h.flushed_seq,
 		.flags = h.flags,
 		.segment = h.segment,
@@ -158,8 +161,9 @@ static bool is_told(const struct crash_oracle *oracle, const struct crash_log *l
 {
 	for (size_t i = from; i < end; i++) {
 		const struct crash_batch *b = &oracle->v[i];
-		bool looked_at = b->segment == tail->next_segment ||
-				 (b->segment == tail->segment && b->offset > tail->offset);
+		bool near = b->epoch == tail->epoch || b->prev_epoch == tail->epoch;
+		bool looked_at = near && (b->segment == tail->next_segment ||
+					  (b->segment == tail->segment && b->offset > tail->offset));
 
 		if (b->anchor ? b->opening_seq < lost_seq
 			      : !looked_at || b->flushed_seq < lost_seq)

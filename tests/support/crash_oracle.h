@@ -10,7 +10,7 @@ struct crash_batch {
 	size_t record;	/* of the log */
 	size_t over;	/* the first record behind it that writes over it; SIZE_MAX: none */
 	uint64_t write; /* its number among the writes, from 1 */
-	uint64_t seq, flushed_seq, opening_seq;
+	uint64_t seq, flushed_seq, opening_seq, epoch, prev_epoch;
 	uint32_t flags, segment, offset, next_segment;
 	uint32_t head_bytes, check_bytes; /* what must survive of it: the header; all that counts */
 	bool anchor;

@@ -19,8 +19,8 @@
  * in there, as another thread would at that moment, only the same every time. Not inside an
  * operation that is making states itself, and no flush: it would wait for the seal that it is in.
  *
- * ENOSPC is an answer, not a failure: what of the write was taken is read back. Nothing but a write
- * may give it.
+ * ENOSPC is an answer, not a failure: what of the write was taken is read back. Flush, discard,
+ * open and close may not give it, nor may a flush where cleaning or a root did.
  */
 #define KIB UINT64_C(1024)
 #define MIB (1024 * KIB)
@@ -39,8 +39,12 @@ const struct runner_geometry runner_geometries[] = {
 	{"full", 64 * KIB, 4 * KIB, 64 * KIB, 4 * MIB, 3 * MIB, 128 * KIB, 256 * KIB, 0, 0},
 	{"grows", 64 * KIB, 4 * KIB, 64 * KIB, 12 * MIB, 2 * MIB, 64 * KIB, 128 * KIB,
 	 3 * MIB, 320 * KIB},
+	{"tiny", 64 * KIB, 4 * KIB, 64 * KIB, 2 * MIB, 1 * MIB, 64 * KIB, 128 * KIB,
+	 MIB + 512 * KIB, 64 * KIB},
 };
-const unsigned runner_geometry_count = sizeof(runner_geometries) / sizeof(runner_geometries[0]);
+/* The last one is for sequences. */
+const unsigned runner_geometry_count = sizeof(runner_geometries) / sizeof(runner_geometries[0]) - 1;
+const unsigned runner_tiny = sizeof(runner_geometries) / sizeof(runner_geometries[0]) - 1;
 
 static void *must(void *memory)
 {
@@ -71,7 +75,7 @@ bool runner_failed(struct runner *run, const char *format, ...)
 
 const char *const runner_op_names[RUNNER_OPS] = {
 	"open", "write", "discard", "flush", "read", "checkpoint", "clean", "close", "abandon",
-	"zero", "seek"};
+	"zero", "seek", "small", "over"};
 
 /* The operations since the floor, so that a failure can be read without a debugger. */
 static void explain_ops(const struct runner *run, size_t from)
@@ -251,6 +255,33 @@ static bool do_write(struct runner *run, struct runner_op *op)
 	return put(run, op, "write");
 }
 
+/* Less than a block: the rest of it is read and written back. */
+static bool do_small(struct runner *run, struct runner_op *op)
+{
+	uint64_t sectors = 1 + prng_below(&run->rng, 7);
+
+	pick_range(run, 4096, op);
+	op->off_bytes = op->off_bytes / 4096 * 4096 + 512 * prng_below(&run->rng, 8 - sectors);
+	op->len_bytes = 512 * sectors;
+	fill(run, op->len_bytes, op->off_bytes);
+	return put(run, op, "small write");
+}
+
+/* What was written last, again. */
+static bool do_over(struct runner *run, struct runner_op *op)
+{
+	size_t i = run->op_count;
+
+	while (i > 0 && run->ops[i - 1].kind != RUNNER_WRITE)
+		i--;
+	if (i == 0)
+		return do_write(run, op);
+	op->off_bytes = run->ops[i - 1].off_bytes;
+	op->len_bytes = run->ops[i - 1].len_bytes;
+	prng_fill(&run->rng, run->buf, op->len_bytes);
+	return put(run, op, "overwrite");
+}
+
 /* Zeros as data: what write-zeroes becomes where it may not discard. */
 static bool do_zero(struct runner *run, struct runner_op *op)
 {
@@ -361,19 +392,26 @@ static bool do_flush(struct runner *run)
 	return true;
 }
 
+/* Cleaning and roots may find no room; what was acknowledged must (B2). */
+static bool still_flushes(struct runner *run)
+{
+	run->full++;
+	return do_flush(run);
+}
+
 static bool do_clean(struct runner *run)
 {
 	unsigned cleaned;
 	int r = sv_store_clean(run->store, 1 + (unsigned)prng_below(&run->rng, 6), &cleaned);
 
-	return r == 0 ? true : refused(run, "clean", r);
+	return r == -ENOSPC ? still_flushes(run) : r == 0 ? true : refused(run, "clean", r);
 }
 
 static bool do_checkpoint(struct runner *run)
 {
 	int r = sv_store_checkpoint(run->store);
 
-	return r == 0 ? true : refused(run, "checkpoint", r);
+	return r == -ENOSPC ? still_flushes(run) : r == 0 ? true : refused(run, "checkpoint", r);
 }
 
 static bool do_open(struct runner *run)
@@ -421,7 +459,8 @@ static enum runner_op_kind pick_kind(struct runner *run)
 		enum runner_op_kind kind;
 		unsigned weight;
 	} kinds[] = {
-		{RUNNER_WRITE, 53},   {RUNNER_FLUSH, 17}, {RUNNER_DISCARD, 6},
+		{RUNNER_WRITE, 46},   {RUNNER_SMALL, 4},  {RUNNER_OVER, 3},
+		{RUNNER_FLUSH, 17},   {RUNNER_DISCARD, 6},
 		{RUNNER_READ, 6},     {RUNNER_CLEAN, 6},  {RUNNER_CHECKPOINT, 3},
 		{RUNNER_ZERO, 3},     {RUNNER_SEEK, 2},	  {RUNNER_CLOSE, 2},
 		{RUNNER_ABANDON, 2},
@@ -462,6 +501,10 @@ static bool do_op(struct runner *run, struct runner_op *op)
 		return do_zero(run, op);
 	case RUNNER_SEEK:
 		return do_seek(run, op);
+	case RUNNER_SMALL:
+		return do_small(run, op);
+	case RUNNER_OVER:
+		return do_over(run, op);
 	case RUNNER_OPS:
 		break;
 	}
@@ -578,23 +621,27 @@ bool runner_record(const struct runner_config *config, struct runner *ret_runner
 	return finish(ret_runner, good);
 }
 
+static bool sequence(struct runner *run, const enum runner_op_kind *kinds, unsigned count)
+{
+	bool good = true;
+
+	for (unsigned i = 0; good && i < count; i++) {
+		if (run->store == NULL && kinds[i] != RUNNER_OPEN)
+			good = runner_op(run, RUNNER_OPEN);
+		if (good && (kinds[i] != RUNNER_OPEN || run->store == NULL))
+			good = runner_op(run, kinds[i]);
+	}
+	return good;
+}
+
 bool runner_record_sequence(const struct runner_config *config, const enum runner_op_kind *prefix,
 			    unsigned prefix_count, const enum runner_op_kind *kinds, unsigned count,
 			    struct runner *ret_runner)
 {
-	bool good = begin(ret_runner, config);
+	bool good = begin(ret_runner, config) && sequence(ret_runner, prefix, prefix_count);
 
-	for (unsigned i = 0; good && i < prefix_count + count; i++) {
-		enum runner_op_kind kind = i < prefix_count ? prefix[i] : kinds[i - prefix_count];
-
-		if (i == prefix_count)
-			ret_runner->first_write = dev_crash_recorded(ret_runner->medium) + 1;
-		if (ret_runner->store == NULL && kind != RUNNER_OPEN)
-			good = runner_op(ret_runner, RUNNER_OPEN);
-		if (good && (kind != RUNNER_OPEN || ret_runner->store == NULL))
-			good = runner_op(ret_runner, kind);
-	}
-	return finish(ret_runner, good);
+	ret_runner->first_write = dev_crash_recorded(ret_runner->medium) + 1;
+	return finish(ret_runner, good && sequence(ret_runner, kinds, count));
 }
 
 void runner_free(struct runner *run)

@@ -21,13 +21,14 @@ struct runner_geometry {
 };
 
 extern const struct runner_geometry runner_geometries[];
-extern const unsigned runner_geometry_count;
+extern const unsigned runner_geometry_count, runner_tiny;
 
 struct runner_config {
 	unsigned geometry;
 	enum runner_mode mode;
 	uint64_t seed;
 	unsigned ops;
+	bool brief; /* after most cuts the store is not used further */
 };
 
 enum runner_op_kind {
@@ -42,6 +43,8 @@ enum runner_op_kind {
 	RUNNER_ABANDON,
 	RUNNER_ZERO,
 	RUNNER_SEEK,
+	RUNNER_SMALL,
+	RUNNER_OVER,
 	RUNNER_OPS,
 };
 

@@ -140,7 +140,7 @@ static struct crash_farm *farm;
 static bool uncut(struct crash_farm *of, uint64_t number, void *context)
 {
 	unsigned geometry = (unsigned)number;
-	struct runner_config config = {geometry, RUNNER_PLAIN, 100, 4000};
+	struct runner_config config = {geometry, RUNNER_PLAIN, 100, 4000, false};
 	struct runner run;
 	bool good = runner_record(&config, &run);
 	uint64_t place_bytes = runner_geometries[geometry].place_bytes;
@@ -221,7 +221,7 @@ static bool parse_argument(const char *argument, struct job *job)
 	if (strncmp(argument, "--mode=", 7) == 0)
 		return parse_mode(value, job);
 	if (sscanf(argument, "--geometry=%u", &job->config.geometry) == 1)
-		return job->config.geometry < runner_geometry_count;
+		return job->config.geometry <= runner_tiny;
 	return sscanf(argument, "--seed=%" SCNu64, &job->config.seed) == 1 ||
 	       sscanf(argument, "--seeds=%u", &job->seeds) == 1 ||
 	       sscanf(argument, "--images=%" SCNu64, &job->images) == 1 ||
