@@ -164,7 +164,7 @@ static bool uncut(struct crash_farm *of, uint64_t number, void *context)
 	if (!good)
 		say_failure(&run, "none");
 	if (good && (run.last.ledger.segments_cleaned <= 20 || run.last.ledger.checkpoints <= 20 ||
-		     run.last.ledger.stick_written_bytes <= 3 * place_bytes || run.nested < 100 ||
+		     run.last.ledger.stick_written_bytes <= 2 * place_bytes || run.nested < 100 ||
 		     (fills && run.full < 10))) {
 		print_error("geometry %s: too little happened\n", run.geometry->name);
 		good = false;
