@@ -149,15 +149,8 @@ static bool uncut(struct crash_farm *of, uint64_t number, void *context)
 	bool fills = strcmp(runner_geometries[geometry].name, "full") == 0;
 	uint64_t place_bytes = runner_geometries[geometry].place_bytes;
 	struct runner run;
-	bool good;
+	bool good = runner_record(&config, &run);
 
-	/* A full store can run into a flush that finds no room: --cut=none --geometry=4 --seed=2
-	 * --ops=1500. Until that is mended, one that does not. */
-	if (fills) {
-		config.seed = 1;
-		config.ops = 1500;
-	}
-	good = runner_record(&config, &run);
 
 	(void)of;
 	(void)context;

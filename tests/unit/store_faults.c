@@ -39,7 +39,7 @@
 #define DISK_BYTES (1024 * KIB)
 #define SEGMENT_BYTES (64 * KIB)
 #define START_BYTES (512 * KIB)
-#define MOST_BYTES (3072 * KIB)
+#define MOST_BYTES (5120 * KIB)
 #define BIG_BYTES (200 * KIB)
 #define FILL_BYTES (50 * KIB)
 #define NTH_MOST 3000u

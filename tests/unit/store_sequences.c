@@ -168,10 +168,13 @@ static void all_sequences_of_three_on_an_honest_stick(void **state)
 static void all_sequences_of_two_on_others(void **state)
 {
 	struct plan plan = {.length = 2, .seed = 2};
+	struct crash_counts counts;
 
 	(void)state;
 	for (plan.mode = RUNNER_LIAR; plan.mode < RUNNER_MODES; plan.mode++)
 		assert_true(run_all(&plan));
+	crash_farm_counts(farm, &counts);
+	assert_true(counts.losses_told > 20);
 }
 
 /* ---- the command line ---- */
