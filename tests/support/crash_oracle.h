@@ -29,9 +29,10 @@ struct crash_verdict {
 	/* The write with which the newest group of guest data was complete that has everything
 	 * before it on the medium; 0: none that was recorded. */
 	uint64_t intact_write;
-	bool broken;	/* some batch of the chain did not survive */
-	bool flushed;	/* and it, or one behind it, had been flushed */
-	bool told;	/* and something that survived says so, where recovery looks for it */
+	bool broken;  /* some batch of the chain did not survive */
+	bool flushed; /* and it, or one behind it, had been flushed */
+	bool closed;  /* its header survived, and all behind it up to a close record */
+	bool told;    /* and something that survived says so, where recovery looks for it */
 };
 
 /* Reads a recorded run. `back_bytes`: what lies further back than that is not damaged by a cut. */

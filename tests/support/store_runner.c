@@ -39,8 +39,8 @@ const struct runner_geometry runner_geometries[] = {
 	{"128K/4K", 128 * KIB, 4 * KIB, 32 * KIB, 24 * MIB, MIB + 512, 64 * KIB, 128 * KIB, 0, 0},
 	{"tight", 64 * KIB, 4 * KIB, 64 * KIB, 5 * MIB, 1 * MIB, 128 * KIB, 256 * KIB, 0, 0},
 	{"full", 64 * KIB, 4 * KIB, 64 * KIB, 4 * MIB, 3 * MIB, 128 * KIB, 256 * KIB, 0, 0},
-	{"grows", 64 * KIB, 4 * KIB, 64 * KIB, 12 * MIB, 2 * MIB, 64 * KIB, 128 * KIB,
-	 3 * MIB, 320 * KIB},
+	{"grows", 64 * KIB, 4 * KIB, 64 * KIB, 12 * MIB, 2 * MIB, 64 * KIB, 128 * KIB, 3 * MIB,
+	 320 * KIB},
 	{"tiny", 64 * KIB, 4 * KIB, 64 * KIB, 4 * MIB, 1 * MIB, 64 * KIB, 128 * KIB,
 	 3 * MIB + 256 * KIB, 64 * KIB},
 };
@@ -76,8 +76,8 @@ bool runner_failed(struct runner *run, const char *format, ...)
 }
 
 const char *const runner_op_names[RUNNER_OPS] = {
-	"open", "write", "discard", "flush", "read", "checkpoint", "clean", "close", "abandon",
-	"zero", "seek", "small", "over"};
+	"open",	 "write",   "discard", "flush", "read",	 "checkpoint", "clean",
+	"close", "abandon", "zero",    "seek",	"small", "over"};
 
 /* The operations since the floor, so that a failure can be read without a debugger. */
 static void explain_ops(const struct runner *run, size_t from)
@@ -175,8 +175,8 @@ bool runner_check_disk(struct runner *run, size_t from, size_t to, size_t *ret_s
 
 static void on_finding(void *context, const struct sv_finding *finding)
 {
-	runner_failed(context, "check: %s at %" PRIu64 " + %" PRIu64 ", place %" PRIx64, finding->what,
-	       finding->off_bytes, finding->len_bytes, finding->place_bytes);
+	runner_failed(context, "check: %s at %" PRIu64 " + %" PRIu64 ", place %" PRIx64,
+		      finding->what, finding->off_bytes, finding->len_bytes, finding->place_bytes);
 }
 
 bool runner_check_structure(struct runner *run, bool deep)
@@ -466,11 +466,9 @@ static enum runner_op_kind pick_kind(struct runner *run)
 		enum runner_op_kind kind;
 		unsigned weight;
 	} kinds[] = {
-		{RUNNER_WRITE, 46},   {RUNNER_SMALL, 4},  {RUNNER_OVER, 3},
-		{RUNNER_FLUSH, 17},   {RUNNER_DISCARD, 6},
-		{RUNNER_READ, 6},     {RUNNER_CLEAN, 6},  {RUNNER_CHECKPOINT, 3},
-		{RUNNER_ZERO, 3},     {RUNNER_SEEK, 2},	  {RUNNER_CLOSE, 2},
-		{RUNNER_ABANDON, 2},
+		{RUNNER_WRITE, 46},  {RUNNER_SMALL, 4}, {RUNNER_OVER, 3},  {RUNNER_FLUSH, 17},
+		{RUNNER_DISCARD, 6}, {RUNNER_READ, 6},	{RUNNER_CLEAN, 6}, {RUNNER_CHECKPOINT, 3},
+		{RUNNER_ZERO, 3},    {RUNNER_SEEK, 2},	{RUNNER_CLOSE, 2}, {RUNNER_ABANDON, 2},
 	};
 	uint64_t at = prng_below(&run->rng, 100);
 	size_t i = 0;
@@ -585,6 +583,7 @@ void runner_prepare(struct runner *run, const struct runner_config *config)
 
 	run->disk = must(aligned_alloc(4096, bytes));
 	run->buf = must(aligned_alloc(4096, bytes));
+	run->unreadable = must(calloc(bytes / 4096, sizeof(*run->unreadable)));
 }
 
 /* A formatted store on a new medium, closed; what follows is recorded. */
@@ -660,5 +659,6 @@ void runner_free(struct runner *run)
 	free(run->ops);
 	free(run->disk);
 	free(run->buf);
+	free(run->unreadable);
 	*run = (struct runner){0};
 }

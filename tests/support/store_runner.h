@@ -77,7 +77,7 @@ struct runner {
 	uint64_t full;		     /* writes that found no room */
 	uint64_t nested;	     /* verbs that ran inside others */
 	unsigned nested_left;	     /* how many more may, in this operation */
-	uint64_t first_write; /* of a recorded sequence, behind its prefix */
+	uint64_t first_write;	     /* of a recorded sequence, behind its prefix */
 	struct crash_oracle oracle;
 	uint64_t prints[4]; /* of the images that the last cut, and cuts after it, left */
 	unsigned print_count;
@@ -85,6 +85,8 @@ struct runner {
 	uint64_t losses;      /* cuts after which flushed writes were gone */
 	uint64_t losses_said; /* and recovery said so */
 	uint64_t losses_told; /* and could know it */
+	uint64_t damaged;     /* cuts after which blocks gave EIO, as they may (J7) */
+	bool *unreadable;     /* of each block, by the last look at damage */
 	char why[400];	      /* the first failure; "" while there is none */
 };
 

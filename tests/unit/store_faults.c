@@ -503,13 +503,13 @@ static void disarm(struct world *w, const struct fault *f)
 		*rule_of(w, f->call) = (struct dev_faulty_rule){0};
 }
 
-#define fault_fail(f, ...) \
-	do { \
+#define fault_fail(f, ...)                                                                         \
+	do {                                                                                       \
 		print_error("%s, %s %llu fails%s: ", verbs[(f)->verb].name, call_names[(f)->call], \
-			    (unsigned long long)(f)->nth, (f)->for_good ? " for good" : ""); \
-		print_error(__VA_ARGS__); \
+			    (unsigned long long)(f)->nth, (f)->for_good ? " for good" : "");       \
+		print_error(__VA_ARGS__);                                                          \
 		fail_msg("replay: unit-store_faults --verb=%u --call=%u --nth=%llu --for-good=%d", \
-			 (f)->verb, (f)->call, (unsigned long long)(f)->nth, (f)->for_good); \
+			 (f)->verb, (f)->call, (unsigned long long)(f)->nth, (f)->for_good);       \
 	} while (0)
 
 static void prepare(struct world *w, const struct fault *f)

@@ -64,8 +64,8 @@ static bool say_failure(const struct runner *run, const struct plan *plan, const
 	char text[120] = "";
 
 	for (unsigned i = 0; i < plan->count; i++)
-		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s",
-			 i > 0 ? "," : "", runner_op_names[plan->kinds[i]]);
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i > 0 ? "," : "",
+			 runner_op_names[plan->kinds[i]]);
 	print_error("store_sequences: %s\n  replay: unit-store_sequences --sequence=%s --mode=%s "
 		    "--seed=%" PRIu64 "%s\n",
 		    run->why, text, mode_names[plan->mode], plan->seed, cut);
@@ -113,6 +113,7 @@ static bool run_sequence(const struct plan *plan)
 	more.losses = run.losses;
 	more.losses_said = run.losses_said;
 	more.losses_told = run.losses_told;
+	more.damaged = run.damaged;
 	crash_farm_add(farm, &more);
 	runner_free(&run);
 	return good;
@@ -197,8 +198,7 @@ static bool parse_sequence(const char *value, struct plan *plan)
 	int kind;
 
 	while (*value != '\0') {
-		if (plan->count == MOST ||
-		    !parse_name(value, runner_op_names, RUNNER_OPS, &kind))
+		if (plan->count == MOST || !parse_name(value, runner_op_names, RUNNER_OPS, &kind))
 			return false;
 		plan->kinds[plan->count++] = (enum runner_op_kind)kind;
 		value += strlen(runner_op_names[kind]);
