@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # planted: the crash tests can fail. Each patch in tests/planted puts one bug into the engine; the
-# test that it names must find it. One file is compiled and one program linked for each.
+# test that it names must find it (and finds nothing in the engine as it is: these tests run by
+# themselves, with more). One file is compiled and one program linked for each.
 # test-labels: once
 set -euo pipefail
 
@@ -51,7 +52,8 @@ one()
 	read -r -a test < <(sed -n 's/^# caught-by: //p' "$patch") || fail "$name: no caught-by"
 	mkdir -p "$work/$name"
 	cp -r "$SRC/storage" "$work/$name/storage"
-	patch -s -F0 -p1 -d "$work/$name" <"$patch" || fail "$name: the patch does not apply: renew it"
+	patch -s -F0 -p1 -d "$work/$name" <"$patch" ||
+		fail "$name: the patch does not apply: renew it"
 	plant "$name" "$source" "${test[0]}"
 	start=$SECONDS
 	if timeout 100 "$work/$name/${test[0]}" "${test[@]:1}" >"$work/out" 2>&1; then
@@ -60,7 +62,7 @@ one()
 		fail "$name: ${test[*]} did not end"
 	fi
 	printf '%s: caught by %s in %d s\n' "$name" "${test[*]}" $((SECONDS - start))
-	grep -hm 1 -e 'replay:' -e '^\[   LINE' -e 'error: ' -e Assertion "$work/out" | cut -c1-160 || true
+	grep -hm 1 -e 'replay:' -e '^\[   LINE' -e Assertion "$work/out" || true
 	rm -rf "${work:?}/$name"
 }
 

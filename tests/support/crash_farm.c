@@ -27,7 +27,7 @@
 struct crash_farm {
 	atomic_uint_fast64_t next_job;
 	atomic_bool failed;
-	atomic_uint_fast64_t cuts, distinct, losses, losses_said, losses_told, runs;
+	atomic_uint_fast64_t cuts, distinct, losses, losses_said, losses_told, damaged, runs;
 	struct crash_counts said;
 	double said_s;
 	uint64_t slots, bytes;
@@ -90,6 +90,7 @@ void crash_farm_add(struct crash_farm *farm, const struct crash_counts *more)
 	atomic_fetch_add(&farm->losses, more->losses);
 	atomic_fetch_add(&farm->losses_said, more->losses_said);
 	atomic_fetch_add(&farm->losses_told, more->losses_told);
+	atomic_fetch_add(&farm->damaged, more->damaged);
 	atomic_fetch_add(&farm->runs, more->runs);
 }
 
@@ -101,6 +102,7 @@ void crash_farm_counts(const struct crash_farm *farm, struct crash_counts *ret_c
 		.losses = farm->losses,
 		.losses_said = farm->losses_said,
 		.losses_told = farm->losses_told,
+		.damaged = farm->damaged,
 		.runs = farm->runs,
 	};
 }
@@ -113,9 +115,7 @@ static unsigned processors(void)
 	return count < 1 ? 1 : count > MOST_WORKERS ? MOST_WORKERS : (unsigned)count;
 }
 
-static void work(struct crash_farm *farm, uint64_t end,
-		 bool (*job)(struct crash_farm *farm, uint64_t number, void *context),
-		 void *context)
+static void work(struct crash_farm *farm, uint64_t end, crash_job *job, void *context)
 {
 	while (!farm->failed) {
 		uint64_t number = atomic_fetch_add(&farm->next_job, 1);
@@ -127,8 +127,7 @@ static void work(struct crash_farm *farm, uint64_t end,
 	}
 }
 
-bool crash_farm_run(struct crash_farm *farm, uint64_t from, uint64_t end,
-		    bool (*job)(struct crash_farm *farm, uint64_t number, void *context),
+bool crash_farm_run(struct crash_farm *farm, uint64_t from, uint64_t end, crash_job *job,
 		    void *context)
 {
 	unsigned workers = processors();
@@ -168,10 +167,11 @@ void crash_farm_say(struct crash_farm *farm, const char *what)
 	       now.distinct);
 	if (now.losses > farm->said.losses)
 		printf("%s: flushed writes were gone after %" PRIu64 " cuts; said %" PRIu64
-		       " times, could be known %" PRIu64 " times\n",
+		       " times, could be known %" PRIu64 " times; %" PRIu64
+		       " cuts left damage behind a close\n",
 		       what, now.losses - farm->said.losses,
 		       now.losses_said - farm->said.losses_said,
-		       now.losses_told - farm->said.losses_told);
+		       now.losses_told - farm->said.losses_told, now.damaged - farm->said.damaged);
 	farm->said = now;
 	farm->said_s = s;
 	fflush(stdout);

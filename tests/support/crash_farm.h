@@ -13,6 +13,7 @@ struct crash_counts {
 	uint64_t losses;      /* after which flushed writes were gone (the stick lied) */
 	uint64_t losses_said; /* and recovery said so */
 	uint64_t losses_told; /* and could have known it */
+	uint64_t damaged;     /* after which blocks gave EIO, as DESIGN.md has it */
 	uint64_t runs;
 };
 
@@ -25,12 +26,13 @@ void crash_farm_free(struct crash_farm *farm);
 void crash_farm_image(struct crash_farm *farm, uint64_t print);
 void crash_farm_add(struct crash_farm *farm, const struct crash_counts *more);
 void crash_farm_counts(const struct crash_farm *farm, struct crash_counts *ret_counts);
+/* One job; false: it failed, and has said so. */
+typedef bool crash_job(struct crash_farm *farm, uint64_t number, void *context);
 /*
  * Calls `job` with the numbers from `from` to `end`, each once, in as many processes as there are
  * processors, until one returns false. False: one did, or a process died.
  */
-bool crash_farm_run(struct crash_farm *farm, uint64_t from, uint64_t end,
-		    bool (*job)(struct crash_farm *farm, uint64_t number, void *context),
+bool crash_farm_run(struct crash_farm *farm, uint64_t from, uint64_t end, crash_job *job,
 		    void *context);
 /* Prints the counts and the rate since the last call, under a name. */
 void crash_farm_say(struct crash_farm *farm, const char *what);

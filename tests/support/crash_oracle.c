@@ -161,13 +161,29 @@ static bool is_told(const struct crash_oracle *oracle, const struct crash_log *l
 	for (size_t i = from; i < end; i++) {
 		const struct crash_batch *b = &oracle->v[i];
 		bool near = b->epoch == tail->epoch || b->prev_epoch == tail->epoch;
-		bool looked_at =
-			near && (b->segment == tail->next_segment ||
-				 (b->segment == tail->segment && b->offset > tail->offset));
+		bool behind = b->segment == tail->segment && b->offset > tail->offset;
+		bool looked_at = near && (behind || b->segment == tail->next_segment);
 
 		if (b->anchor ? b->opening_seq < lost_seq : !looked_at || b->flushed_seq < lost_seq)
 			continue;
 		if (holds(fork, &log->records[b->record], b->head_bytes))
+			return true;
+	}
+	return false;
+}
+
+/* Whether the headers from `i` on survived, up to a close record: then bad payload is damage. */
+static bool is_closed(const struct crash_oracle *oracle, const struct crash_log *log,
+		      const struct dev_crash *fork, size_t i, size_t end)
+{
+	for (; i < end; i++) {
+		const struct crash_batch *b = &oracle->v[i];
+
+		if (b->anchor)
+			continue;
+		if (!holds(fork, &log->records[b->record], b->head_bytes))
+			return false;
+		if (b->flags & SV_BATCH_CLOSE)
 			return true;
 	}
 	return false;
@@ -204,6 +220,7 @@ void crash_oracle_judge(const struct crash_oracle *oracle, const struct dev_cras
 	}
 	verdict.broken = i < end;
 	verdict.flushed = verdict.broken && oracle->v[i].record < flushed_record;
+	verdict.closed = verdict.flushed && is_closed(oracle, log, fork, i, end);
 	if (verdict.flushed && tail != NULL)
 		verdict.told = is_told(oracle, log, fork, i + 1, end, tail, oracle->v[i].seq);
 	*ret_verdict = verdict;

@@ -31,6 +31,7 @@ struct crash_verdict {
 	uint64_t intact_write;
 	bool broken;  /* some batch of the chain did not survive */
 	bool flushed; /* and it, or one behind it, had been flushed */
+	bool closed;  /* its header survived, and all behind it up to a close record */
 	bool told;    /* and something that survived says so, where recovery looks for it */
 };
 

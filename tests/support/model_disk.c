@@ -171,6 +171,14 @@ bool model_find_range(const struct model_disk *model, const void *buf, uint64_t 
 	return false;
 }
 
+bool model_block_is(const struct model_disk *model, size_t state, const void *disk, uint64_t block)
+{
+	uint64_t at = block * BLOCK_BYTES, left = model->size_bytes - at;
+
+	return image_equals(&model->states[state], (const uint8_t *)disk + at,
+			    left < BLOCK_BYTES ? left : BLOCK_BYTES, at);
+}
+
 void model_return_to(struct model_disk *model, size_t state)
 {
 	push_state(model, &model->states[state], model->prints[state]);

@@ -40,6 +40,8 @@ void model_truncate(struct model_disk *model, size_t state);
 /* The newest state from `from` on that holds these bytes there. */
 bool model_find_range(const struct model_disk *model, const void *buf, uint64_t len_bytes,
 		      uint64_t off_bytes, size_t from, size_t *ret_state);
+/* Whether a block of a whole disk is as that state has it. */
+bool model_block_is(const struct model_disk *model, size_t state, const void *disk, uint64_t block);
 /* Goes back to an earlier state as a new one, which is the floor. */
 void model_return_to(struct model_disk *model, size_t state);
 void model_read(const struct model_disk *model, void *buf, uint64_t len_bytes, uint64_t off_bytes);

@@ -24,6 +24,9 @@
  *  J5  After a second cut, during that recovery: what a first open had shown is there, J1 to J3
  *      hold again. What the first open wrote may have covered what told of the loss.
  *  J6  The store works on, and survives another cut.
+ *  J7  Where a clean close survived behind payload that did not, the loss is damage (DESIGN.md,
+ *      "Ends of the log"): its blocks may give EIO, and all that can be read is of one state that
+ *      J1 and J2 allow.
  */
 #define MORE_OPS 12u
 
@@ -34,6 +37,7 @@ struct bounds {
 	bool may_lose;
 	bool told;	  /* J4 */
 	bool may_be_said; /* J4 */
+	bool closed;	  /* J7 */
 };
 
 uint64_t runner_reach_bytes(const struct runner *run)
@@ -84,6 +88,38 @@ static bool look(struct runner *run, const struct bounds *b, size_t *ret_state)
 	       runner_check_structure(run, false);
 }
 
+/* J7: whether it was so; the state that all readable blocks are of. */
+static bool look_at_damage(struct runner *run, const struct bounds *b, size_t *ret_state)
+{
+	uint64_t blocks = (run->model.size_bytes + SV_BLOCK_BYTES - 1) / SV_BLOCK_BYTES;
+	uint64_t bad = 0, right;
+	int r;
+
+	for (uint64_t i = 0; i < blocks; i++) {
+		uint64_t at = i * SV_BLOCK_BYTES, left = run->model.size_bytes - at;
+
+		r = sv_store_read(run->store, run->disk + at,
+				  left < SV_BLOCK_BYTES ? left : SV_BLOCK_BYTES, at);
+		if (r < 0 && r != -EIO)
+			return runner_failed(run, "read at %" PRIu64 ": %s", at, strerror(-r));
+		run->unreadable[i] = r < 0;
+		bad += r < 0;
+	}
+	for (size_t state = b->newest + 1; state-- > b->survived;) {
+		for (right = 0; right < blocks; right++)
+			if (!run->unreadable[right] &&
+			    !model_block_is(&run->model, state, run->disk, right))
+				break;
+		if (right < blocks)
+			continue;
+		*ret_state = state;
+		run->damaged += bad > 0;
+		return true;
+	}
+	return runner_failed(run, "what can be read is no state in [%zu, %zu]", b->survived,
+			     b->newest);
+}
+
 static bool recover(struct runner *run, const struct bounds *b, size_t *ret_state)
 {
 	int r;
@@ -91,7 +127,9 @@ static bool recover(struct runner *run, const struct bounds *b, size_t *ret_stat
 	if (!runner_open(run, NULL, &r))
 		return runner_failed(run, "open after the cut: %s: %s", strerror(-r),
 				     sv_store_why());
-	return look(run, b, ret_state);
+	if (b->closed && !look_at_damage(run, b, ret_state))
+		return false;
+	return run->damaged > 0 || look(run, b, ret_state);
 }
 
 static void note_image(struct runner *run)
@@ -122,6 +160,10 @@ static bool recover_twice(struct runner *run, const struct bounds *first, uint64
 		/* The power went with the last write of the open: nobody was shown anything. */
 		runner_abandon(run);
 	} else if (opened) {
+		if (first->closed && !look_at_damage(run, first, ret_state))
+			return false;
+		if (run->damaged > 0)
+			return true;
 		if (!look(run, first, &shown))
 			return false;
 		runner_abandon(run);
@@ -185,6 +227,7 @@ static struct bounds bounds_of(const struct runner *run, const struct dev_crash 
 		b.survived = op_of_write(run, verdict.intact_write)->from;
 	b.may_lose = b.may_be_said = verdict.flushed;
 	b.told = verdict.told;
+	b.closed = verdict.closed;
 	return b;
 }
 
@@ -197,8 +240,8 @@ static bool cut_and_go_on(struct runner *run, const struct bounds *b, uint64_t s
 	note_image(run);
 	good = seed % 3 == 0 ? recover_twice(run, b, seed, &state) : recover(run, b, &state);
 	run->model = (struct model_disk){0}; /* it was borrowed */
-	if (!good)
-		return false;
+	if (!good || run->damaged > 0)	     /* nobody works on with that before a repair */
+		return good;
 	model_fork(&whole, state, &run->model);
 	if (run->config.brief && seed % 4 != 0)
 		return true;
@@ -226,6 +269,7 @@ bool runner_cut(struct runner *run, enum dev_crash_when when, uint64_t write, ui
 	run->losses += cut_run.losses;
 	run->losses_said += cut_run.losses_said;
 	run->losses_told += cut_run.losses_told;
+	run->damaged += cut_run.damaged;
 	memcpy(run->prints, cut_run.prints, sizeof(run->prints));
 	run->print_count = cut_run.print_count;
 	if (!good)

@@ -583,6 +583,7 @@ void runner_prepare(struct runner *run, const struct runner_config *config)
 
 	run->disk = must(aligned_alloc(4096, bytes));
 	run->buf = must(aligned_alloc(4096, bytes));
+	run->unreadable = must(calloc(bytes / 4096, sizeof(*run->unreadable)));
 }
 
 /* A formatted store on a new medium, closed; what follows is recorded. */
@@ -658,5 +659,6 @@ void runner_free(struct runner *run)
 	free(run->ops);
 	free(run->disk);
 	free(run->buf);
+	free(run->unreadable);
 	*run = (struct runner){0};
 }

@@ -85,6 +85,8 @@ struct runner {
 	uint64_t losses;      /* cuts after which flushed writes were gone */
 	uint64_t losses_said; /* and recovery said so */
 	uint64_t losses_told; /* and could know it */
+	uint64_t damaged;     /* cuts after which blocks gave EIO, as they may (J7) */
+	bool *unreadable;     /* of each block, by the last look at damage */
 	char why[400];	      /* the first failure; "" while there is none */
 };
 

@@ -27,11 +27,10 @@
 #define DEFAULT_IMAGES 5000u
 #else
 #define OPS 400u
-#define DEFAULT_IMAGES 50000u
+#define DEFAULT_IMAGES 25000u
 #endif
 #define LINEAR_SEEDS 1u
 #define EXHAUSTIVE_SEEDS 8u
-#define ROUND_SEEDS 1u
 
 static const char *const mode_names[RUNNER_MODES] = {"plain", "liar", "paired"};
 static const char *const when_names[] = {"never", "before", "inside", "after"};
@@ -103,28 +102,33 @@ static bool run_one(struct crash_farm *farm, const struct job *job,
 	more.losses = run.losses;
 	more.losses_said = run.losses_said;
 	more.losses_told = run.losses_told;
+	more.damaged = run.damaged;
 	crash_farm_add(farm, &more);
 	runner_free(&run);
 	return good;
 }
 
 /* The number says which seed, geometry and mode; seeds come last, so that any range has all. */
-static bool run_number(struct crash_farm *farm, uint64_t number, void *context)
+static bool run_number(struct crash_farm *of, uint64_t number, void *context)
 {
 	const struct job *job = context;
 	struct runner_config config = job->config;
+	struct crash_counts counts;
 
+	crash_farm_counts(of, &counts);
+	if (counts.distinct >= job->images)
+		return true;
 	config.geometry = (unsigned)(number / RUNNER_MODES % runner_geometry_count);
 	config.mode = (enum runner_mode)(number % RUNNER_MODES);
 	config.seed = 1 + number / RUNNER_MODES / runner_geometry_count;
-	return run_one(farm, job, &config);
+	return run_one(of, job, &config);
 }
 
-/* Whole rounds of all geometries and modes until so many distinct images were met. */
+/* Rounds of all geometries and modes until so many distinct images were met. */
 static bool run_until(struct crash_farm *farm, uint64_t images, const char *name)
 {
-	struct job job = {.config = {.ops = OPS}, .cut_seeds = LINEAR_SEEDS};
-	uint64_t step = ROUND_SEEDS * RUNNER_MODES * runner_geometry_count, from = 0;
+	struct job job = {.config = {.ops = OPS}, .cut_seeds = LINEAR_SEEDS, .images = images};
+	uint64_t step = RUNNER_MODES * runner_geometry_count, from = 0;
 	struct crash_counts counts = {0};
 	bool good = true;
 

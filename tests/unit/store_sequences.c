@@ -113,6 +113,7 @@ static bool run_sequence(const struct plan *plan)
 	more.losses = run.losses;
 	more.losses_said = run.losses_said;
 	more.losses_told = run.losses_told;
+	more.damaged = run.damaged;
 	crash_farm_add(farm, &more);
 	runner_free(&run);
 	return good;
