@@ -143,7 +143,6 @@ refused 2 'unknown verb' "$vm" fly
 refused 2 'unknown verb' "$vm" help fly
 refused 2 'no verb' "$vm"
 refused 2 'not in this version' "$vm" wear --html x
-refused 2 'not in this version' "$vm" check --repair
 works "$vm" --version
 says '^stickvm [0-9]+\.[0-9]+\.[0-9]+$'
 echo "verbs: ok"
