@@ -438,17 +438,35 @@ bool sv_is_virgin(const struct sv_store *s, uint32_t segment)
 	return !u->generation && !(u->flags & SV_SEG_CONVERTED);
 }
 
+/* A segment that was never written and that nothing else will take; 0: none. `named`: also those
+ * that the head's headers name (with commit held: they stay what they are). With lock held. */
+static uint32_t find_virgin(struct sv_store *s, bool named)
+{
+	if (named && sv_is_virgin(s, s->log.next))
+		return s->log.next;
+	if (named && sv_is_virgin(s, s->log.after))
+		return s->log.after;
+	for (uint64_t i = FIXED_SEGMENTS; i < s->segs.count; i++)
+		if (s->segs.v[i].role == SV_SEG_IDLE && sv_is_virgin(s, (uint32_t)i))
+			return (uint32_t)i;
+	return 0;
+}
+
 int sv_convert_one(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *ret_done)
 {
-	uint32_t found = 0;
+	bool named = pthread_mutex_trylock(&s->commit) == 0;
+	enum sv_seg_role role = SV_SEG_IDLE;
+	uint32_t found;
 	int r;
 
 	*ret_done = false;
 	pthread_mutex_lock(&s->lock);
-	for (uint64_t i = FIXED_SEGMENTS; i < s->segs.count && !found; i++)
-		if (s->segs.v[i].role == SV_SEG_IDLE && sv_is_virgin(s, (uint32_t)i))
-			found = (uint32_t)i;
+	found = find_virgin(s, named);
 	if (found)
+		role = s->segs.v[found].role;
+	if (role == SV_SEG_IDLE && named)
+		pthread_mutex_unlock(&s->commit), named = false;
+	if (found && role == SV_SEG_IDLE)
 		sv_segs_set_role(&s->segs, found, SV_SEG_FIXED); /* nobody else takes it */
 	pthread_mutex_unlock(&s->lock);
 	if (!found)
@@ -456,7 +474,24 @@ int sv_convert_one(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *
 	r = sv_convert(s, found, go_on);
 	*ret_done = r == 0;
 	pthread_mutex_lock(&s->lock);
-	sv_segs_set_role(&s->segs, found, SV_SEG_IDLE);
+	sv_segs_set_role(&s->segs, found, role);
 	pthread_mutex_unlock(&s->lock);
+	if (named)
+		pthread_mutex_unlock(&s->commit);
 	return r == -EINTR ? 0 : r;
+}
+
+bool sv_is_ready(struct sv_store *s, uint64_t more_bytes)
+{
+	uint64_t free, wanted;
+
+	pthread_mutex_lock(&s->lock);
+	free = s->segs.free;
+	for (uint64_t i = FIXED_SEGMENTS; i < s->segs.count; i++)
+		free -= s->segs.v[i].role == SV_SEG_IDLE && sv_is_virgin(s, (uint32_t)i);
+	wanted = wanted_segments(s);
+	wanted -= sv_min64(wanted, s->segs.pending);
+	wanted += more_bytes / s->anchor.segment_bytes;
+	pthread_mutex_unlock(&s->lock);
+	return free >= wanted;
 }

@@ -26,7 +26,7 @@
 #define KEEPER_MS 100u
 /* Segments kept ready where the first write of one costs the host's file system metadata. */
 #define READY_LEAST_BYTES (32u << 20)
-#define READY_MOST_BYTES (256u << 20)
+#define READY_MOST_BYTES (2048u << 20)
 #define QUIET_MS 500u
 
 static _Thread_local char why[160] = "";
@@ -283,14 +283,21 @@ int sv_store_write(struct sv_store *s, const void *buf, size_t len, uint64_t off
 int sv_store_flush(struct sv_store *s)
 {
 	uint64_t stamp;
+	int r;
 
 	if (s->opts.read_only)
 		return 0;
 	pthread_mutex_lock(&s->lock);
 	stamp = s->stamp;
 	s->ledger.flushes++;
+	s->flushing++;
 	pthread_mutex_unlock(&s->lock);
-	return sv_seal(s, stamp, true);
+	r = sv_seal(s, stamp, true);
+	pthread_mutex_lock(&s->lock);
+	s->flushing--;
+	s->quiet_ms = sv_now_ms();
+	pthread_mutex_unlock(&s->lock);
+	return r;
 }
 
 static const uint8_t zeros[SV_BLOCK_BYTES];
@@ -417,34 +424,25 @@ static bool batch_due(const struct sv_store *s)
 		sv_now_ms() - b->first_ms >= s->opts.batch_age_ms);
 }
 
-static uint64_t ready_segments(struct sv_store *s)
-{
-	uint64_t ready = 0;
-
-	for (uint64_t i = 2; i < s->segs.count; i++)
-		ready += s->segs.v[i].role == SV_SEG_IDLE && !s->segs.v[i].usage.generation &&
-			 s->segs.v[i].usage.flags & SV_SEG_CONVERTED;
-	return ready;
-}
-
-/* As many as this session may want soon, going by what it wrote so far. */
+/* What this session may want soon, going by what it wrote so far. */
 static uint64_t ready_wanted(struct sv_store *s)
 {
 	uint64_t wrote = s->ledger.stick_written_bytes - s->ledger.convert_bytes -
 			 s->ledger_at_open.stick_written_bytes + s->ledger_at_open.convert_bytes;
 
-	wrote = sv_min64(sv_max64(wrote / 2, READY_LEAST_BYTES), READY_MOST_BYTES);
-	return wrote / s->anchor.segment_bytes;
+	return sv_min64(sv_max64(wrote, READY_LEAST_BYTES), READY_MOST_BYTES);
 }
 
-/* Nothing waits to be written, and the guest did not write for a while. */
+/* Nothing waits to be written, and the guest did not write or flush for a while: a slow stick may
+ * take a second for a flush, and more work would not make that shorter. */
 static bool is_quiet(struct sv_store *s)
 {
 	uint64_t now_ms = sv_now_ms();
 	bool quiet;
 
 	pthread_mutex_lock(&s->lock);
-	if (s->stamp != s->quiet_stamp || s->sealed_stamp != s->stamp || s->stopping) {
+	if (s->stamp != s->quiet_stamp || s->sealed_stamp != s->stamp || s->flushing ||
+	    s->stopping) {
 		s->quiet_stamp = s->stamp;
 		s->quiet_ms = now_ms;
 	}
@@ -461,7 +459,7 @@ static bool idle_work(struct sv_store *s)
 	if (!s->geo.first_write_costs || s->log.flush_error || sv_is_detached(s))
 		return false;
 	pthread_mutex_lock(&s->cleaning);
-	if (ready_segments(s) < ready_wanted(s))
+	if (!sv_is_ready(s, ready_wanted(s)))
 		(void)(sv_convert_one(s, is_quiet, &done) == 0 && (done || sv_grow_ahead(s)));
 	pthread_mutex_unlock(&s->cleaning);
 	return done;

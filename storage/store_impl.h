@@ -176,6 +176,7 @@ struct sv_store {
 	uint64_t sealed_stamp;	       /* all up to it are in the chain */
 	uint64_t flushed_stamp;	       /* all up to it are durable */
 	uint32_t waiting_writers;
+	unsigned flushing;		/* guests' flushes under way */
 	uint64_t quiet_stamp, quiet_ms; /* of the keeper: since when nothing was written */
 	uint32_t limit_slots;		/* no more are taken than the stick writes in two seconds */
 	uint64_t rate;			/* bytes a millisecond that long writes reach; 0: unknown */
@@ -342,9 +343,12 @@ int sv_make_room(struct sv_store *s);
 bool sv_keep_room(struct sv_store *s);
 /* Writes zeros once over a segment (place.h: first_write_costs); -EINTR when go_on says no. */
 int sv_convert(struct sv_store *s, uint32_t segment, bool (*go_on)(struct sv_store *s));
-/* The same for some segment that was never written. With cleaning held. */
+/* The same for some segment that was never written, those first that are next. `*ret_done`: there
+ * was one, and it was not given up. With cleaning held. */
 int sv_convert_one(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *ret_done);
 bool sv_is_virgin(const struct sv_store *s, uint32_t segment);
+/* So many bytes of log can follow without a virgin, and without growth for their cycle's sake. */
+bool sv_is_ready(struct sv_store *s, uint64_t more_bytes);
 /* Asks the device for more segments ahead of need. With cleaning held. */
 bool sv_grow_ahead(struct sv_store *s);
 
