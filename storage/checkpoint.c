@@ -19,6 +19,7 @@
 
 #define RECORDS_MAX 1024u
 #define WHOLE_TABLE_PAGES 1024u
+#define UNIT_REST_BYTES (128u << 10) /* of an erase unit: as good as full */
 
 /* Pages of a part, to be told their places once the part is written. */
 struct placed {
@@ -396,15 +397,50 @@ int sv_write_anchors(struct sv_store *s)
 	return 0;
 }
 
-int sv_renew_anchors(struct sv_store *s)
+/* Writing elsewhere costs a stick with one open erase unit a merge of the unit that the head is in,
+ * unless that is full, or as good as. With lock held. */
+static bool is_at_unit_end(const struct sv_store *s)
+{
+	uint64_t unit = s->geo.erase_bytes ? s->geo.erase_bytes : s->anchor.segment_bytes;
+
+	return (unit - s->log.offset % unit) % unit <= UNIT_REST_BYTES;
+}
+
+/* The anchors can wait for that while less than two segments followed since they were due. */
+static bool is_moment(struct sv_store *s)
+{
+	const struct sv_mark *root;
+	bool moment = false;
+
+	pthread_mutex_lock(&s->lock);
+	root = next_root(s);
+	if (root)
+		moment = is_at_unit_end(s) || s->ledger.stick_written_bytes -
+							      s->log.unflushed_bytes -
+							      s->anchor.lie_window_bytes >=
+						      root->log_bytes + 2 * s->anchor.segment_bytes;
+	pthread_mutex_unlock(&s->lock);
+	return moment;
+}
+
+int sv_renew_anchors(struct sv_store *s, bool now)
 {
 	int r = 0;
 
-	if (!sv_anchor_due(s))
+	if (now ? !sv_anchor_due(s) : !is_moment(s))
 		return 0;
 	pthread_mutex_lock(&s->cleaning);
 	if (sv_anchor_due(s))
 		r = sv_write_anchors(s);
 	pthread_mutex_unlock(&s->cleaning);
 	return r;
+}
+
+void sv_try_anchors(struct sv_store *s)
+{
+	if (!is_moment(s) || pthread_mutex_trylock(&s->cleaning) != 0)
+		return;
+	if (sv_anchor_due(s))
+		(void)sv_write_anchors(s); /* it stays due */
+	pthread_mutex_unlock(&s->cleaning);
 }

@@ -249,8 +249,11 @@ static int commit_group(struct sv_store *s)
 		pthread_mutex_unlock(&s->lock);
 		prepare(s);
 	}
-	while (r == 0 && !last)
+	while (r == 0 && !last) {
 		r = one_part(s, &last);
+		if (r == 0 && !last)
+			sv_try_anchors(s);
+	}
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&s->lock);
@@ -322,7 +325,7 @@ int sv_seal(struct sv_store *s, uint64_t stamp, bool flush)
 			r = upkeep(s);
 		pthread_mutex_unlock(&s->commit);
 		if (r == 0)
-			r = sv_renew_anchors(s);
+			r = sv_renew_anchors(s, false);
 		if (r < 0)
 			return r;
 	}

@@ -714,7 +714,7 @@ int sv_store_close(struct sv_store *s)
 		if (r == 0)
 			r = sv_store_checkpoint(s);
 		if (r == 0)
-			r = sv_renew_anchors(s);
+			r = sv_renew_anchors(s, true);
 		if (r == 0)
 			r = write_close_record(s);
 	}
@@ -763,7 +763,7 @@ int sv_store_clean(struct sv_store *s, unsigned segments, unsigned *ret_cleaned)
 			r = sv_clean_pass(s, false, &progress);
 		pthread_mutex_unlock(&s->cleaning);
 		if (r == 0)
-			r = sv_renew_anchors(s);
+			r = sv_renew_anchors(s, false);
 	}
 	*ret_cleaned = (unsigned)(s->ledger.segments_cleaned - before);
 	return r;

@@ -354,11 +354,13 @@ bool sv_grow_ahead(struct sv_store *s);
 
 /* ---- checkpoint.c ---- */
 int sv_checkpoint_locked(struct sv_store *s); /* with commit held */
-int sv_write_anchors(struct sv_store *s);     /* with cleaning held, not commit */
+int sv_write_anchors(struct sv_store *s);     /* with cleaning held */
 bool sv_anchor_due(struct sv_store *s);
-/* Writes them if a newer root has settled, so that the gate keeps up with the log (room.c). Call
- * without locks. */
-int sv_renew_anchors(struct sv_store *s);
+/* Writes them if a newer root has settled, so that the gate keeps up with the log (room.c); unless
+ * `now`, waits a little for the moment at which that is cheap. Call without locks. */
+int sv_renew_anchors(struct sv_store *s, bool now);
+/* The same between two parts of a group, where nobody cleans. With commit held. */
+void sv_try_anchors(struct sv_store *s);
 void sv_marks_add(struct sv_marks *marks, const struct sv_link *root, uint64_t log_bytes);
 void sv_update_gate(struct sv_store *s); /* with lock held */
 
