@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "dev_faulty.h"
+#include "effort.h"
 #include "stickvm/store.h"
 #include "store_life.h"
 
@@ -126,13 +127,14 @@ static void one_sector(struct world *w, uint64_t at)
 static void sweep(const struct plan *plan)
 {
 	struct world *w = world_make(plan);
+	unsigned used = 0;
 
 	for (uint64_t at = 0; at < PLACE_BYTES; at += 512) {
 		uint64_t k = at;
 
 		while (k < at + 512 && !w->life.image.bytes[k])
 			k++;
-		if (k == at + 512)
+		if (k == at + 512 || used++ % effort_step() != 0)
 			continue;
 		image_flip(&w->life.image, k);
 		one_sector(w, at);

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "effort.h"
 #include "store_impl.h"
 #include "store_life.h"
 #include "store_runner.h"
@@ -458,7 +459,7 @@ static void a_closed_store(void **state)
 	(void)state;
 	nobodys_bytes(w);
 	live_units(w);
-	one_by_one(w, step ? step : 31);
+	one_by_one(w, step ? step : 31 * effort_step());
 	world_free(w);
 }
 
@@ -468,7 +469,7 @@ static void a_store_that_was_not_closed(void **state)
 
 	(void)state;
 	nobodys_bytes(w);
-	one_by_one(w, step ? step : 41);
+	one_by_one(w, step ? step : 41 * effort_step());
 	world_free(w);
 }
 

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "dev_crash.h"
+#include "effort.h"
 #include "prng.h"
 #include "stickvm/store.h"
 #include "store_runner.h"
@@ -476,7 +477,7 @@ static void nothing_is_lost(enum runner_mode mode)
 		struct runner_config config = {
 			.geometry = geometry, .mode = mode, .seed = 11 + geometry, .ops = 90};
 
-		assert_true(pull_everywhere(&config, 3));
+		assert_true(pull_everywhere(&config, 3 * effort_step()));
 	}
 	print_message("store_yank %s: %" PRIu64 " runs, %" PRIu64 " pulls, %" PRIu64
 		      " of them again before it was attached; %" PRIu64 " KiB right, %" PRIu64
