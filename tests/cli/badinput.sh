@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Bad input: each gets one clear line and the documented exit status, and loses nothing.
+# test-locks: none
 . "$SRC/tests/support/cli.sh"
 
 stick=$work/stick
@@ -28,7 +29,7 @@ refused 2 'not a folder' "$vm" init "$SRC/CMakeLists.txt"
 truncate -s 400M "$work/disk"
 mkfs.ext4 -q -F "$work/disk"
 loop=$(losetup -f --show "$work/disk")
-at_end losetup -d "$loop"
+at_end drop_loop "$loop"
 mount "$loop" "$work/fs"
 at_end umount -l "$work/fs"
 refused 2 'is a device' "$vm" init "$loop"
@@ -125,7 +126,7 @@ for fault in 'fail-write 20 1000000' 'fail-write 2 1000000' 'unplug-at 15'; do
 	"$BIN/flashsim" --profile P5 --size 512M --latency off "$work/sim"
 done
 loop=$(losetup -f --show --direct-io=on "$part")
-at_end losetup -d "$loop"
+at_end drop_loop "$loop"
 dd if="$work/raw" of="$loop" bs=1M oflag=direct conv=fsync status=none
 echo 'fail-read 4 1000000' >"$work/sim/ctl"
 refused 1 "$loop: .*" "$vm" create eio --from "$loop"
@@ -138,13 +139,13 @@ check_disk() { # KIND STATUS PATTERN
 	works "$vm" create odd --size 64M --place "$work/part" --yes
 	"$BIN/unit-vm_store" "$1" "$work/part" || die "$1 cannot be made"
 	local sum
-	sum=$(sha256sum <"$work/part")
+	sum=$(b2sum <"$work/part")
 	refused "$2" "$3" "$vm" check odd
 	refused "$2" "$3" "$vm" mount odd "$work/mnt"
 	refused "$2" "$3" "$vm" mount odd "$work/mnt" --read-only
 	refused "$2" "$3" "$vm" wear odd
 	works "$vm" list
-	[ "$(sha256sum <"$work/part")" = "$sum" ] || die "$1: the disk was changed"
+	[ "$(b2sum <"$work/part")" = "$sum" ] || die "$1: the disk was changed"
 	"$vm" delete odd --yes >/dev/null 2>&1 || die "$1: it cannot be deleted"
 }
 check_disk newer-place 1 'odd: .*newer stickvm'

@@ -3,6 +3,7 @@
 # carry: the program, its libraries and loader, and QEMU with its modules lie on the stick: what
 # runs is a copy on the host, nothing of the stick is mapped, and nothing is left behind.
 # test-labels: once
+# test-locks: guest
 # shellcheck source-path=SCRIPTDIR source=run.bash
 . "$(dirname "$0")/run.bash"
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # create: sizes, the machine, import, ISO, a raw place; all of a VM or nothing.
+# test-locks: none
 . "$SRC/tests/support/cli.sh"
 
 stick=$work/stick
@@ -13,7 +14,7 @@ at_end umount -l "$work/mnt"
 # NAME: the digest of what the VM's disk holds.
 disk_sum() {
 	works "$vm" mount "$1" "$work/mnt" --read-only
-	sha256sum <"$work/mnt/disk.raw"
+	b2sum <"$work/mnt/disk.raw"
 	works "$vm" umount "$work/mnt"
 }
 
@@ -48,14 +49,14 @@ works "$vm" delete big --yes
 truncate -s 96M "$work/raw"
 head -c 5M /dev/urandom | dd of="$work/raw" bs=1M seek=7 conv=notrunc status=none
 head -c 700 /dev/urandom | dd of="$work/raw" bs=1 seek=50000000 conv=notrunc status=none
-sum=$(sha256sum <"$work/raw")
+sum=$(b2sum <"$work/raw")
 works "$vm" create raw --from "$work/raw"
 works "$vm" show raw --json
 json 'j["size_bytes"]' 100663296
 [ "$(disk_sum raw)" = "$sum" ] || die "the import differs"
 works "$vm" create larger --from "$work/raw" --size 128M
 truncate -s 128M "$work/raw"
-[ "$(disk_sum larger)" = "$(sha256sum <"$work/raw")" ] || die "the grown import differs"
+[ "$(disk_sum larger)" = "$(b2sum <"$work/raw")" ] || die "the grown import differs"
 refused 2 'less than the image' "$vm" create smaller --from "$work/raw" --size 64M
 used=$("$vm" list --json | python3 -c \
 	'import json,sys; print(max(v["used_bytes"] for v in json.load(sys.stdin)["vms"]))')
@@ -63,7 +64,7 @@ used=$("$vm" list --json | python3 -c \
 if command -v qemu-img >/dev/null; then
 	qemu-img convert -c -O qcow2 "$work/raw" "$work/qcow2"
 	works "$vm" create qcow2 --from "$work/qcow2"
-	[ "$(disk_sum qcow2)" = "$(sha256sum <"$work/raw")" ] || die "the qcow2 import differs"
+	[ "$(disk_sum qcow2)" = "$(b2sum <"$work/raw")" ] || die "the qcow2 import differs"
 else
 	die "qemu-img is missing"
 fi
@@ -96,7 +97,7 @@ works "$vm" check onraw --deep
 refused 1 'holds a disk of stickvm already' "$vm" create again --place "$work/part" --yes
 works "$vm" delete onraw --yes
 works "$vm" create again --size 64M --place "$work/part" --yes
-[ "$(disk_sum again)" = "$(head -c 64M /dev/zero | sha256sum)" ] || die "old data came back"
+[ "$(disk_sum again)" = "$(head -c 64M /dev/zero | b2sum)" ] || die "old data came back"
 refused 3 'No such file' "$vm" create x --place "$work/none" --yes
 refused 2 'not a partition' "$vm" create x --place "$work" --yes
 

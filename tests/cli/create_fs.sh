@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A whole life of a VM's files on each file system that a stick may have: exFAT, NTFS, ext4.
+# test-locks: none
 . "$SRC/tests/support/cli.sh"
 
 mkdir "$work/fs" "$work/mnt"
@@ -23,7 +24,7 @@ for fs in exfat ntfs ext4; do
 	rm -f "$work/disk"
 	truncate -s 700M "$work/disk"
 	loop=$(losetup -f --show "$work/disk")
-	at_end losetup -d "$loop"
+	at_end drop_loop "$loop"
 	make_fs $fs || die "no $fs can be made"
 	export STICKVM_STICK=$work/fs
 	works "$vm" init "$work/fs"

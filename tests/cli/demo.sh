@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # demo: tools/demo without a terminal: boots, writes, powers off, boots, verifies, says what.
 # test-labels: once
+# test-locks: guest
 set -euo pipefail
 
 stick=$(mktemp -d)

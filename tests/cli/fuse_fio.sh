@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # fuse_fio.sh: fio writes with checksums through every engine and verifies, also after a remount.
+# test-locks: none
 . "$(dirname "$0")/fuse.bash"
 need fio jq
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # fuse_fs.sh: ext4, btrfs and xfs on the disk through a loop device, filled, checked by their own.
+# test-locks: none
 . "$(dirname "$0")/fuse.bash"
 need losetup mkfs.ext4 mkfs.btrfs mkfs.xfs e2fsck btrfs xfs_repair fstrim sha256sum jq
 [ "$(id -u)" = 0 ] || die "needs root for losetup and mount"

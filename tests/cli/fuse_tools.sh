@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # fuse_tools.sh: dd, cp, qemu-img and qemu-io on disk.raw; what was written is there after umount.
+# test-locks: none
 . "$(dirname "$0")/fuse.bash"
 need dd cmp jq qemu-img qemu-io fallocate sha256sum python3
 

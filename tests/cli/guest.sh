@@ -3,6 +3,7 @@
 # guest: the image that the other tests boot: the same bytes each time, made without root; it
 # boots from disk, runs a job, powers off by the power button.
 # test-labels: once
+# test-locks: guest
 set -euo pipefail
 
 work=$(mktemp -d)

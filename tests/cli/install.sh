@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # install: what cmake --install lays down works: the program runs, a program links the library.
 # test-labels: once
+# test-locks: none
 set -euo pipefail
 
 tree=$(mktemp -d)

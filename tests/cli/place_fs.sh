@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # place_fs.sh: a place on ext4, exFAT and NTFS in a partition of an image, and on the raw partition.
+# test-locks: none
 set -eu
 
 unit="$BIN/unit-place"

@@ -4,6 +4,7 @@
 # test that it names must find it (and finds nothing in the engine as it is: these tests run by
 # themselves, with more). One file is compiled and one program linked for each.
 # test-labels: once
+# test-locks: none
 set -euo pipefail
 
 planted=$SRC/tests/planted

@@ -6,6 +6,7 @@
 # test. The blocks "sh two-commands" and "sh build" are run by the test demo, which calls both, and
 # by whoever runs the tests.
 # test-labels: once
+# test-locks: guest
 set -euo pipefail
 
 work=$(mktemp -d)

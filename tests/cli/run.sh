@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # run: boots under TCG from the log through FUSE; serial byte for byte; stop; the lock; dry runs.
 # test-labels: once
+# test-locks: guest
 # shellcheck source-path=SCRIPTDIR source=run.bash
 . "$(dirname "$0")/run.bash"
 

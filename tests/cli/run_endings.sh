@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # run_endings: Ctrl-C, the console's menu, signals, a dead QEMU, detached runs, stop with force.
 # test-labels: once
+# test-locks: guest
 # shellcheck source-path=SCRIPTDIR source=run.bash
 . "$(dirname "$0")/run.bash"
 

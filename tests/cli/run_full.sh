@@ -3,6 +3,7 @@
 # run_full: the stick is full: the VM is paused and says so once; it ends by force, and goes on
 # with what was flushed once there is room.
 # test-labels: once
+# test-locks: guest
 # shellcheck source-path=SCRIPTDIR source=run.bash
 . "$(dirname "$0")/run.bash"
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # run_qemu: what a session makes of a QEMU that errs, lies, is deaf, or dies: played by a script.
 # test-labels: once
+# test-locks: guest
 # shellcheck source-path=SCRIPTDIR source=run.bash
 . "$(dirname "$0")/run.bash"
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # tidy: each rule of tools/tidy catches a violation of it, and a tree without any passes.
 # test-labels: once
+# test-locks: none
 set -euo pipefail
 
 tree=$(mktemp -d)

@@ -3,6 +3,7 @@
 # yank_ends: what the user of a frozen VM can do: wait, ask again, end it; and that a frozen VM is
 # told nothing but `stop` until its stick is back. QEMU is played by a script.
 # test-labels: once
+# test-locks: guest
 # shellcheck source-path=SCRIPTDIR source=yank.bash
 . "$(dirname "$0")/yank.bash"
 

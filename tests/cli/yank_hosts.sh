@@ -22,12 +22,13 @@ make_host() {
 	nsenter -t "${host[$1]}" -u hostname "$1"
 }
 
-# NAME COMMAND...: there.
+# NAME COMMAND...: there. Its root and working folder are the host's, too: entering a namespace of
+# mounts alone leads to the top of it, which is not these tests' root where they run in a chroot.
 on() {
 	local name=$1
 	shift
 	XDG_RUNTIME_DIR=$work/run-$name FAKE_LOG=$work/told-$name \
-		nsenter -t "${host[$name]}" -m -u -- "$@"
+		nsenter -t "${host[$name]}" -m -u -r -w -- "$@"
 }
 
 # NAME: mounts the stick there and nowhere else.
@@ -50,7 +51,7 @@ start_on() {
 	local name=$1
 	shift
 	env XDG_RUNTIME_DIR="$work/run-$name" FAKE_LOG="$work/told-$name" FAKE=presses \
-		nsenter -t "${host[$name]}" -m -u -- \
+		nsenter -t "${host[$name]}" -m -u -r -w -- \
 		"$vm" --stick "$mnt" run g --accel tcg "$@" >"$work/words" 2>&1 </dev/null &
 	run=$!
 	at_end "end_run $run"

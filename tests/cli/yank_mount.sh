@@ -3,6 +3,7 @@
 # A stick is pulled under a mounted disk and comes back as another device at another folder: tools
 # see EIO meanwhile, and then nothing is missing. Another session in between: refused.
 # test-labels: once
+# test-locks: guest
 . "$SRC/tests/support/cli.sh"
 
 sim=$work/sim mnt=$work/mnt loop='' at=''

@@ -4,6 +4,7 @@
 # mount point: the guest sees no error, its clock is set right, what it wrote is there. The program
 # itself lies on the stick. The host's sleep is a pull and a re-plug too.
 # test-labels: once
+# test-locks: guest
 # shellcheck source-path=SCRIPTDIR source=yank.bash
 . "$(dirname "$0")/yank.bash"
 

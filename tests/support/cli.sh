@@ -27,6 +27,13 @@ die() {
 	exit 1
 }
 
+# NODE: detaches a loop device if it is ours: its number may be another test's by now.
+drop_loop() {
+	case $(losetup -n -O BACK-FILE "$1" 2>/dev/null) in
+	"$work"/*) losetup -d "$1" ;;
+	esac
+}
+
 # STATUS PATTERN COMMAND...: the command ends with this status, and with exactly one line on
 # standard error, "stickvm VERB: ..." that matches the pattern. Its output is in $work/out.
 refused() {
@@ -62,5 +69,5 @@ json() {
 # DIR: a digest of every name, content and kind below it, for "nothing was changed".
 tree_of() {
 	(cd "$1" && find . -printf '%y %p %s\n' | sort && find . -type f -print0 | sort -z |
-		xargs -0r sha256sum) | sha256sum
+		xargs -0r b2sum) | b2sum
 }

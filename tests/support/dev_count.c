@@ -4,10 +4,11 @@
 
 #include <stdlib.h>
 
+#include "dev_pass.h"
+
 /* What is asked for is counted, whether it succeeds or not. */
 struct dev_count {
-	struct sv_dev dev;
-	struct sv_dev *inner;
+	struct dev_pass pass;
 	struct dev_counts *counts;
 };
 
@@ -22,7 +23,7 @@ static int count_read(struct sv_dev *dev, void *buf, size_t len_bytes, uint64_t 
 
 	atomic_fetch_add(&count->counts->reads, 1);
 	atomic_fetch_add(&count->counts->read_bytes, len_bytes);
-	return sv_dev_read(count->inner, buf, len_bytes, off_bytes);
+	return dev_pass_read(dev, buf, len_bytes, off_bytes);
 }
 
 static int count_write(struct sv_dev *dev, const void *buf, size_t len_bytes, uint64_t off_bytes)
@@ -31,7 +32,7 @@ static int count_write(struct sv_dev *dev, const void *buf, size_t len_bytes, ui
 
 	atomic_fetch_add(&count->counts->writes, 1);
 	atomic_fetch_add(&count->counts->write_bytes, len_bytes);
-	return sv_dev_write(count->inner, buf, len_bytes, off_bytes);
+	return dev_pass_write(dev, buf, len_bytes, off_bytes);
 }
 
 static int count_flush(struct sv_dev *dev)
@@ -39,7 +40,7 @@ static int count_flush(struct sv_dev *dev)
 	struct dev_count *count = count_of(dev);
 
 	atomic_fetch_add(&count->counts->flushes, 1);
-	return sv_dev_flush(count->inner);
+	return dev_pass_flush(dev);
 }
 
 static int count_discard(struct sv_dev *dev, uint64_t off_bytes, uint64_t len_bytes)
@@ -48,7 +49,7 @@ static int count_discard(struct sv_dev *dev, uint64_t off_bytes, uint64_t len_by
 
 	atomic_fetch_add(&count->counts->discards, 1);
 	atomic_fetch_add(&count->counts->discard_bytes, len_bytes);
-	return sv_dev_discard(count->inner, off_bytes, len_bytes);
+	return dev_pass_discard(dev, off_bytes, len_bytes);
 }
 
 static int count_grow(struct sv_dev *dev, uint64_t size_bytes)
@@ -56,20 +57,7 @@ static int count_grow(struct sv_dev *dev, uint64_t size_bytes)
 	struct dev_count *count = count_of(dev);
 
 	atomic_fetch_add(&count->counts->grows, 1);
-	return sv_dev_grow(count->inner, size_bytes);
-}
-
-static int count_geometry(struct sv_dev *dev, struct sv_geometry *ret_geometry)
-{
-	return sv_dev_geometry(count_of(dev)->inner, ret_geometry);
-}
-
-static void count_close(struct sv_dev *dev)
-{
-	struct dev_count *count = count_of(dev);
-
-	sv_dev_close(count->inner);
-	free(count);
+	return dev_pass_grow(dev, size_bytes);
 }
 
 static const struct sv_dev_ops count_ops = {
@@ -78,8 +66,8 @@ static const struct sv_dev_ops count_ops = {
 	.flush = count_flush,
 	.discard = count_discard,
 	.grow = count_grow,
-	.geometry = count_geometry,
-	.close = count_close,
+	.geometry = dev_pass_geometry,
+	.close = dev_pass_close,
 };
 
 struct sv_dev *dev_count_create(struct sv_dev *inner, struct dev_counts *counts)
@@ -88,6 +76,6 @@ struct sv_dev *dev_count_create(struct sv_dev *inner, struct dev_counts *counts)
 
 	if (count == NULL)
 		abort();
-	*count = (struct dev_count){{&count_ops, "count"}, inner, counts};
-	return &count->dev;
+	*count = (struct dev_count){{{&count_ops, "count"}, inner}, counts};
+	return &count->pass.dev;
 }

@@ -6,9 +6,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "dev_pass.h"
+
 struct faulty {
-	struct sv_dev dev;
-	struct sv_dev *inner;
+	struct dev_pass pass;
 	struct dev_faulty *faults;
 	uint32_t sector_bytes;
 	pthread_mutex_t lock; /* of the rules' counters */
@@ -46,7 +47,7 @@ static int faulty_read(struct sv_dev *dev, void *buf, size_t len_bytes, uint64_t
 	    faults->bad_off_bytes < off_bytes + len_bytes)
 		r = -EIO;
 	if (r == 0)
-		r = sv_dev_read(faulty->inner, buf, len_bytes, off_bytes);
+		r = dev_pass_read(dev, buf, len_bytes, off_bytes);
 	for (size_t i = 0; r == 0 && i < DEV_FAULTY_FLIPS; i++) {
 		uint64_t at = faults->flips[i].off_bytes;
 
@@ -63,48 +64,37 @@ static int faulty_write(struct sv_dev *dev, const void *buf, size_t len_bytes, u
 	int r = judge(faulty, DEV_FAULTY_WRITE);
 
 	if (r == 0)
-		return sv_dev_write(faulty->inner, buf, len_bytes, off_bytes);
+		return dev_pass_write(dev, buf, len_bytes, off_bytes);
 	if (r != -ENODEV)
-		(void)sv_dev_write(faulty->inner, buf, half, off_bytes);
+		(void)dev_pass_write(dev, buf, half, off_bytes);
 	return r;
 }
 
 static int faulty_flush(struct sv_dev *dev)
 {
-	struct faulty *faulty = faulty_of(dev);
-	int r = judge(faulty, DEV_FAULTY_FLUSH);
+	int r = judge(faulty_of(dev), DEV_FAULTY_FLUSH);
 
-	return r < 0 ? r : sv_dev_flush(faulty->inner);
+	return r < 0 ? r : dev_pass_flush(dev);
 }
 
 static int faulty_discard(struct sv_dev *dev, uint64_t off_bytes, uint64_t len_bytes)
 {
-	struct faulty *faulty = faulty_of(dev);
-	int r = judge(faulty, DEV_FAULTY_DISCARD);
+	int r = judge(faulty_of(dev), DEV_FAULTY_DISCARD);
 
-	return r < 0 ? r : sv_dev_discard(faulty->inner, off_bytes, len_bytes);
+	return r < 0 ? r : dev_pass_discard(dev, off_bytes, len_bytes);
 }
 
 static int faulty_grow(struct sv_dev *dev, uint64_t size_bytes)
 {
-	struct faulty *faulty = faulty_of(dev);
-	int r = judge(faulty, DEV_FAULTY_GROW);
+	int r = judge(faulty_of(dev), DEV_FAULTY_GROW);
 
-	return r < 0 ? r : sv_dev_grow(faulty->inner, size_bytes);
-}
-
-static int faulty_geometry(struct sv_dev *dev, struct sv_geometry *ret_geometry)
-{
-	return sv_dev_geometry(faulty_of(dev)->inner, ret_geometry);
+	return r < 0 ? r : dev_pass_grow(dev, size_bytes);
 }
 
 static void faulty_close(struct sv_dev *dev)
 {
-	struct faulty *faulty = faulty_of(dev);
-
-	sv_dev_close(faulty->inner);
-	pthread_mutex_destroy(&faulty->lock);
-	free(faulty);
+	pthread_mutex_destroy(&faulty_of(dev)->lock);
+	dev_pass_close(dev);
 }
 
 static const struct sv_dev_ops faulty_ops = {
@@ -113,7 +103,7 @@ static const struct sv_dev_ops faulty_ops = {
 	.flush = faulty_flush,
 	.discard = faulty_discard,
 	.grow = faulty_grow,
-	.geometry = faulty_geometry,
+	.geometry = dev_pass_geometry,
 	.close = faulty_close,
 };
 
@@ -124,10 +114,9 @@ struct sv_dev *dev_faulty_create(struct sv_dev *inner, struct dev_faulty *faults
 
 	if (faulty == NULL || sv_dev_geometry(inner, &geometry) < 0)
 		abort();
-	faulty->dev = (struct sv_dev){.ops = &faulty_ops, .kind = "faulty"};
-	faulty->inner = inner;
+	faulty->pass = (struct dev_pass){{&faulty_ops, "faulty"}, inner};
 	faulty->faults = faults;
 	faulty->sector_bytes = geometry.sector_bytes;
 	pthread_mutex_init(&faulty->lock, NULL);
-	return &faulty->dev;
+	return &faulty->pass.dev;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dev_pass.h"
 #include "dev_ram.h"
 
 const struct geometry full_geometries[] = {
@@ -222,35 +223,14 @@ void full_verify(struct full *w)
 
 /* A device that outlives the store, and of which others take room and give it back. */
 struct kept {
-	struct sv_dev dev;
-	struct sv_dev *under;
+	struct dev_pass pass;
 	const uint64_t *taken_bytes;
 };
-
-static int kept_read(struct sv_dev *d, void *buf, size_t len, uint64_t off)
-{
-	return sv_dev_read(((struct kept *)d)->under, buf, len, off);
-}
-
-static int kept_write(struct sv_dev *d, const void *buf, size_t len, uint64_t off)
-{
-	return sv_dev_write(((struct kept *)d)->under, buf, len, off);
-}
-
-static int kept_flush(struct sv_dev *d)
-{
-	return sv_dev_flush(((struct kept *)d)->under);
-}
-
-static int kept_discard(struct sv_dev *d, uint64_t off, uint64_t len)
-{
-	return sv_dev_discard(((struct kept *)d)->under, off, len);
-}
 
 static int kept_geometry(struct sv_dev *d, struct sv_geometry *ret)
 {
 	struct kept *k = (struct kept *)d;
-	int r = sv_dev_geometry(k->under, ret);
+	int r = dev_pass_geometry(d, ret);
 
 	ret->max_bytes -= *k->taken_bytes;
 	if (ret->max_bytes < ret->size_bytes)
@@ -263,22 +243,17 @@ static int kept_grow(struct sv_dev *d, uint64_t size)
 	struct sv_geometry geo;
 
 	assert_int_equal(kept_geometry(d, &geo), 0);
-	return size > geo.max_bytes ? -ENOSPC : sv_dev_grow(((struct kept *)d)->under, size);
-}
-
-static void kept_close(struct sv_dev *d)
-{
-	free(d);
+	return size > geo.max_bytes ? -ENOSPC : dev_pass_grow(d, size);
 }
 
 static const struct sv_dev_ops kept_ops = {
-	.read = kept_read,
-	.write = kept_write,
-	.flush = kept_flush,
-	.discard = kept_discard,
+	.read = dev_pass_read,
+	.write = dev_pass_write,
+	.flush = dev_pass_flush,
+	.discard = dev_pass_discard,
 	.grow = kept_grow,
 	.geometry = kept_geometry,
-	.close = kept_close,
+	.close = dev_pass_leave,
 };
 
 static struct sv_dev *keep(struct sv_dev *under, const uint64_t *taken_bytes)
@@ -286,10 +261,9 @@ static struct sv_dev *keep(struct sv_dev *under, const uint64_t *taken_bytes)
 	struct kept *k = calloc(1, sizeof(*k));
 
 	assert_non_null(k);
-	k->dev = (struct sv_dev){.ops = &kept_ops, .kind = "kept"};
-	k->under = under;
+	k->pass = (struct dev_pass){{&kept_ops, "kept"}, under};
 	k->taken_bytes = taken_bytes;
-	return &k->dev;
+	return &k->pass.dev;
 }
 
 void full_open(struct full *w)

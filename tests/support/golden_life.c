@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "prng.h"
+#include "store_life.h"
 
 /*
  * One list of writes and discards, drawn from a generator of random numbers with a fixed seed, is
@@ -98,19 +98,13 @@ static void work(struct life *l, unsigned writes)
 int golden_open(struct store_image *image, bool read_only, enum sv_codec codec,
 		struct sv_store **ret_store)
 {
-	struct sv_open_options opts = {.manual = true,
-				       .read_only = read_only,
-				       .batch_bytes = 128 << 10,
-				       .map_ram_bytes = MAP_RAM_BYTES,
-				       .codec = codec,
-				       .host = "golden",
-				       .seed = SEED + codec};
-	struct sv_dev *dev = image_dev(image);
-	int r = sv_store_open(dev, &opts, ret_store);
+	const struct life_way way = {.host = "golden",
+				     .batch_bytes = 128 << 10,
+				     .map_ram_bytes = MAP_RAM_BYTES,
+				     .codec = codec,
+				     .seed = SEED + codec};
 
-	if (r < 0)
-		sv_dev_close(dev);
-	return r;
+	return life_open(&way, image, read_only, ret_store);
 }
 
 /* The list itself. `begin` and `end` are called around the sessions of a store. */

@@ -131,36 +131,36 @@ static uint8_t *bytes_of(struct sv_dev *dev, size_t len_bytes, uint64_t off_byte
 	return image->bytes + off_bytes;
 }
 
-static int dev_read(struct sv_dev *dev, void *buf, size_t len_bytes, uint64_t off_bytes)
+static int image_read(struct sv_dev *dev, void *buf, size_t len_bytes, uint64_t off_bytes)
 {
 	memcpy(buf, bytes_of(dev, len_bytes, off_bytes), len_bytes);
 	return 0;
 }
 
-static int dev_write(struct sv_dev *dev, const void *buf, size_t len_bytes, uint64_t off_bytes)
+static int image_write(struct sv_dev *dev, const void *buf, size_t len_bytes, uint64_t off_bytes)
 {
 	memcpy(bytes_of(dev, len_bytes, off_bytes), buf, len_bytes);
 	return 0;
 }
 
-static int dev_flush(struct sv_dev *dev)
+static int image_flush(struct sv_dev *dev)
 {
 	(void)dev;
 	return 0;
 }
 
-static int dev_discard(struct sv_dev *dev, uint64_t off_bytes, uint64_t len_bytes)
+static int image_discard(struct sv_dev *dev, uint64_t off_bytes, uint64_t len_bytes)
 {
 	memset(bytes_of(dev, len_bytes, off_bytes), 0, len_bytes);
 	return 0;
 }
 
-static int dev_grow(struct sv_dev *dev, uint64_t size_bytes)
+static int image_grow(struct sv_dev *dev, uint64_t size_bytes)
 {
 	return size_bytes <= ((struct image_dev *)dev)->image->len_bytes ? 0 : -ENOSPC;
 }
 
-static int dev_geometry(struct sv_dev *dev, struct sv_geometry *ret_geometry)
+static int image_geometry(struct sv_dev *dev, struct sv_geometry *ret_geometry)
 {
 	uint64_t len_bytes = ((struct image_dev *)dev)->image->len_bytes;
 
@@ -169,19 +169,19 @@ static int dev_geometry(struct sv_dev *dev, struct sv_geometry *ret_geometry)
 	return 0;
 }
 
-static void dev_close(struct sv_dev *dev)
+static void image_close(struct sv_dev *dev)
 {
 	free(dev);
 }
 
 static const struct sv_dev_ops image_ops = {
-	.read = dev_read,
-	.write = dev_write,
-	.flush = dev_flush,
-	.discard = dev_discard,
-	.grow = dev_grow,
-	.geometry = dev_geometry,
-	.close = dev_close,
+	.read = image_read,
+	.write = image_write,
+	.flush = image_flush,
+	.discard = image_discard,
+	.grow = image_grow,
+	.geometry = image_geometry,
+	.close = image_close,
 };
 
 struct sv_dev *image_dev(struct store_image *image)

@@ -552,22 +552,25 @@ bool runner_work(struct runner *run, unsigned count)
 
 /* ---- a recorded run ---- */
 
-static bool format(struct runner *run)
+struct sv_format_params runner_format_params(const struct runner_geometry *geometry)
 {
-	const struct runner_geometry *geometry = run->geometry;
-	struct sv_format_params params = {
-		.size_bytes = geometry->disk_bytes,
-		.segment_bytes = geometry->segment_bytes,
-		.page_bytes = geometry->page_bytes,
-		.lie_window_bytes = geometry->lie_window_bytes,
-		.checkpoint_bytes = geometry->checkpoint_bytes,
-		.id = {1},
-	};
-	struct sv_dev *dev = dev_crash_open(run->medium, NULL);
-	int r = sv_store_format(dev, &params);
+	return (struct sv_format_params){.size_bytes = geometry->disk_bytes,
+					 .segment_bytes = geometry->segment_bytes,
+					 .page_bytes = geometry->page_bytes,
+					 .lie_window_bytes = geometry->lie_window_bytes,
+					 .checkpoint_bytes = geometry->checkpoint_bytes};
+}
 
+int runner_format(const struct runner_geometry *geometry, struct dev_crash *medium)
+{
+	struct sv_format_params params = runner_format_params(geometry);
+	struct sv_dev *dev = dev_crash_open(medium, NULL);
+	int r;
+
+	params.id[0] = 1;
+	r = sv_store_format(dev, &params);
 	sv_dev_close(dev);
-	return r == 0 ? true : runner_failed(run, "format: %s", strerror(-r));
+	return r;
 }
 
 void runner_prepare(struct runner *run, const struct runner_config *config)
@@ -591,6 +594,7 @@ static bool begin(struct runner *run, const struct runner_config *config)
 {
 	struct sv_geometry geometry = {0};
 	bool good;
+	int r;
 
 	*run = (struct runner){0};
 	runner_prepare(run, config);
@@ -601,7 +605,8 @@ static bool begin(struct runner *run, const struct runner_config *config)
 	geometry.sector_bytes = run->geometry->page_bytes > 4096 ? 4096 : 512;
 	run->medium = dev_crash_create(&geometry);
 	model_init(&run->model, run->geometry->disk_bytes);
-	good = format(run);
+	r = runner_format(run->geometry, run->medium);
+	good = r == 0 ? true : runner_failed(run, "format: %s", strerror(-r));
 	dev_crash_record(run->medium);
 	dev_crash_set_hook(run->medium, nested, run);
 	return good;

@@ -22,6 +22,10 @@ struct runner_geometry {
 
 extern const struct runner_geometry runner_geometries[];
 extern const unsigned runner_geometry_count, runner_tiny;
+/* Without an id. */
+struct sv_format_params runner_format_params(const struct runner_geometry *geometry);
+/* A store with a fixed id on the medium; what sv_store_format says. */
+int runner_format(const struct runner_geometry *geometry, struct dev_crash *medium);
 
 struct runner_config {
 	unsigned geometry;

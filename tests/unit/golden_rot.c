@@ -12,9 +12,9 @@
 #include <cmocka.h>
 
 #include "dev_faulty.h"
-#include "image_edit.h"
-#include "prng.h"
+#include "effort.h"
 #include "stickvm/store.h"
+#include "store_life.h"
 
 #define SEGMENT_BYTES (64u << 10)
 #define PAGE_BYTES 4096u
@@ -24,111 +24,53 @@
 
 /* A store that was worked on, and what its disk holds. */
 struct world {
-	struct store_image image;
+	struct store_life life;
 	struct edit_batch chain[MOST_BATCHES];
 	unsigned batches;
-	uint8_t disk[DISK_BYTES];
-	struct prng rng;
 };
 
-struct life {
+struct plan {
 	unsigned sessions, writes;
 	uint64_t lie_window_bytes, checkpoint_bytes;
 	bool closed; /* the last session ended well */
 };
 
-static void format(struct store_image *image, uint32_t segment_bytes, uint64_t lie_window_bytes,
-		   uint64_t checkpoint_bytes)
-{
-	struct sv_format_params params = {.size_bytes = DISK_BYTES,
-					  .segment_bytes = segment_bytes,
-					  .page_bytes = PAGE_BYTES,
-					  .lie_window_bytes = lie_window_bytes,
-					  .checkpoint_bytes = checkpoint_bytes};
-	struct sv_dev *dev = image_dev(image);
+static const struct life_way way = {
+	.host = "rot", .batch_bytes = 128 << 10, .flush_one_in = 4, .clean_one_in = 40};
 
-	assert_int_equal(sv_store_format(dev, &params), 0);
-	sv_dev_close(dev);
+static struct sv_format_params params(uint32_t segment_bytes, uint64_t lie_window_bytes,
+				      uint64_t checkpoint_bytes)
+{
+	return (struct sv_format_params){.size_bytes = DISK_BYTES,
+					 .segment_bytes = segment_bytes,
+					 .page_bytes = PAGE_BYTES,
+					 .lie_window_bytes = lie_window_bytes,
+					 .checkpoint_bytes = checkpoint_bytes};
 }
 
-/* 0 or what opening says; the store is closed again by whoever gets it. */
-static int open_image(struct store_image *image, bool read_only, struct sv_store **ret_store)
+static void format(struct store_image *image, uint32_t segment_bytes)
 {
-	struct sv_open_options opts = {
-		.manual = true, .read_only = read_only, .batch_bytes = 128 << 10, .host = "rot"};
-	struct sv_dev *dev = image_dev(image);
-	int r = sv_store_open(dev, &opts, ret_store);
+	const struct sv_format_params small = params(segment_bytes, 64 << 10, 256 << 10);
 
-	if (r < 0)
-		sv_dev_close(dev);
-	return r;
+	life_format(image, &small);
 }
 
-static struct sv_store *must_open(struct store_image *image, bool read_only)
+static struct world *world_make(const struct plan *plan)
 {
-	struct sv_store *store;
-	int r = open_image(image, read_only, &store);
-
-	if (r < 0)
-		fail_msg("open: %s: %s", strerror(-r), sv_store_why());
-	return store;
-}
-
-static void one_write(struct world *w, struct sv_store *store)
-{
-	static uint8_t buf[6 * SV_BLOCK_BYTES];
-	uint64_t off = prng_below(&w->rng, DISK_BYTES / SV_BLOCK_BYTES - 6) * SV_BLOCK_BYTES;
-	size_t len = (1 + prng_below(&w->rng, 6)) * SV_BLOCK_BYTES;
-
-	if (prng_one_in(&w->rng, 6)) {
-		memset(w->disk + off, 0, len);
-		assert_int_equal(sv_store_discard(store, len, off), 0);
-		return;
-	}
-	prng_fill(&w->rng, buf, len);
-	if (prng_one_in(&w->rng, 2))
-		memset(buf + 16, buf[0], len - 16);
-	memcpy(w->disk + off, buf, len);
-	assert_int_equal(sv_store_write(store, buf, len, off), 0);
-}
-
-static void session(struct world *w, unsigned writes, bool closed)
-{
-	struct sv_store *store = must_open(&w->image, false);
-	unsigned cleaned;
-
-	for (unsigned i = 0; i < writes; i++) {
-		one_write(w, store);
-		if (prng_one_in(&w->rng, 4))
-			assert_int_equal(sv_store_flush(store), 0);
-		if (prng_one_in(&w->rng, 40))
-			assert_int_equal(sv_store_clean(store, 2, &cleaned), 0);
-	}
-	assert_int_equal(sv_store_flush(store), 0);
-	if (closed)
-		assert_int_equal(sv_store_close(store), 0);
-	else
-		sv_store_abandon(store);
-}
-
-static struct world *world_make(const struct life *life)
-{
+	const struct sv_format_params sizes =
+		params(SEGMENT_BYTES, plan->lie_window_bytes, plan->checkpoint_bytes);
 	struct world *w = calloc(1, sizeof(*w));
 
 	assert_non_null(w);
-	w->rng.state = 7;
-	image_zeros(PLACE_BYTES, &w->image);
-	format(&w->image, SEGMENT_BYTES, life->lie_window_bytes, life->checkpoint_bytes);
-	for (unsigned i = 1; i <= life->sessions; i++)
-		session(w, life->writes, life->closed || i < life->sessions);
-	image_look(&w->image);
-	w->batches = image_chain(&w->image, w->chain, MOST_BATCHES);
+	store_life_begin(&way, PLACE_BYTES, &sizes, 7, &w->life);
+	store_life_sessions(&w->life, plan->sessions, plan->writes, plan->closed);
+	w->batches = image_chain(&w->life.image, w->chain, MOST_BATCHES);
 	return w;
 }
 
 static void world_free(struct world *w)
 {
-	store_image_free(&w->image);
+	store_life_free(&w->life);
 	free(w);
 }
 
@@ -142,7 +84,7 @@ static unsigned false_blocks(const struct world *w, struct sv_store *store)
 		int r = sv_store_read(store, got, SV_BLOCK_BYTES, off);
 
 		assert_true(r == 0 || r == -EIO);
-		bad += r == 0 && memcmp(got, w->disk + off, SV_BLOCK_BYTES) != 0;
+		bad += r == 0 && memcmp(got, w->life.disk + off, SV_BLOCK_BYTES) != 0;
 	}
 	return bad;
 }
@@ -172,7 +114,7 @@ static void one_sector(struct world *w, uint64_t at)
 	struct sv_store *store;
 	unsigned bad;
 
-	if (open_image(&w->image, true, &store) < 0)
+	if (life_open(&way, &w->life.image, true, &store) < 0)
 		return;
 	sv_store_recovery(store, &recovery);
 	bad = false_blocks(w, store);
@@ -182,40 +124,41 @@ static void one_sector(struct world *w, uint64_t at)
 	sv_store_abandon(store);
 }
 
-static void sweep(const struct life *life)
+static void sweep(const struct plan *plan)
 {
-	struct world *w = world_make(life);
+	struct world *w = world_make(plan);
+	unsigned used = 0;
 
 	for (uint64_t at = 0; at < PLACE_BYTES; at += 512) {
 		uint64_t k = at;
 
-		while (k < at + 512 && !w->image.bytes[k])
+		while (k < at + 512 && !w->life.image.bytes[k])
 			k++;
-		if (k == at + 512)
+		if (k == at + 512 || used++ % effort_step() != 0)
 			continue;
-		image_flip(&w->image, k);
+		image_flip(&w->life.image, k);
 		one_sector(w, at);
-		image_flip(&w->image, k);
+		image_flip(&w->life.image, k);
 	}
 	world_free(w);
 }
 
 static void rot_in_a_closed_store(void **state)
 {
-	static const struct life lives[] = {{3, 60, 64 << 10, 256 << 10, true},
+	static const struct plan plans[] = {{3, 60, 64 << 10, 256 << 10, true},
 					    {8, 6, 1 << 20, 256 << 10, true}};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(lives) / sizeof(lives[0]); i++)
-		sweep(&lives[i]);
+	for (size_t i = 0; i < sizeof(plans) / sizeof(plans[0]); i++)
+		sweep(&plans[i]);
 }
 
 static void rot_in_a_store_that_was_not_closed(void **state)
 {
-	const struct life life = {3, 60, 64 << 10, 256 << 10, false};
+	const struct plan plan = {3, 60, 64 << 10, 256 << 10, false};
 
 	(void)state;
-	sweep(&life);
+	sweep(&plan);
 }
 
 /*
@@ -224,12 +167,12 @@ static void rot_in_a_store_that_was_not_closed(void **state)
  */
 static void a_rotten_header_beyond_the_window(void **state)
 {
-	const struct life life = {1, 500, 64 << 10, 2 << 20, true};
-	struct world *w = world_make(&life);
+	const struct plan plan = {1, 500, 64 << 10, 2 << 20, true};
+	struct world *w = world_make(&plan);
 	const struct sv_head *tail = &w->chain[w->batches - 1].head;
 	/* The header that tells of a flush lies behind it by up to a flush distance. */
-	const uint64_t window = life.lie_window_bytes +
-				sv_max64(life.lie_window_bytes / 2, SEGMENT_BYTES) +
+	const uint64_t window = plan.lie_window_bytes +
+				sv_max64(plan.lie_window_bytes / 2, SEGMENT_BYTES) +
 				2 * SEGMENT_BYTES;
 	unsigned tried = 0;
 
@@ -241,12 +184,12 @@ static void a_rotten_header_beyond_the_window(void **state)
 
 		if (tail->log_bytes <= last->log_bytes + last->total_bytes + window)
 			break;
-		image_copy(&w->image, &copy);
+		image_copy(&w->life.image, &copy);
 		image_flip(&copy, w->chain[i].place + 60);
-		assert_int_equal(open_image(&copy, true, &store), -EUCLEAN);
-		assert_int_equal(open_image(&copy, false, &store), -EUCLEAN);
+		assert_int_equal(life_open(&way, &copy, true, &store), -EUCLEAN);
+		assert_int_equal(life_open(&way, &copy, false, &store), -EUCLEAN);
 		image_flip(&copy, w->chain[i].place + 60);
-		assert_memory_equal(copy.bytes, w->image.bytes, copy.len_bytes);
+		assert_memory_equal(copy.bytes, w->life.image.bytes, copy.len_bytes);
 		store_image_free(&copy);
 		tried++;
 	}
@@ -257,8 +200,8 @@ static void a_rotten_header_beyond_the_window(void **state)
 /* All data is there and an older root, too: a bad page of the segment table is not the end. */
 static void a_rotten_page_of_the_segment_table(void **state)
 {
-	const struct life life = {3, 60, 64 << 10, 256 << 10, true};
-	struct world *w = world_make(&life);
+	const struct plan plan = {3, 60, 64 << 10, 256 << 10, true};
+	struct world *w = world_make(&plan);
 	unsigned tried = 0;
 
 	(void)state;
@@ -266,14 +209,14 @@ static void a_rotten_page_of_the_segment_table(void **state)
 		struct edit_unit u;
 		struct sv_store *store;
 
-		for (unsigned k = 0; image_record(&w->image, &w->chain[i], k, &u); k++) {
+		for (unsigned k = 0; image_record(&w->life.image, &w->chain[i], k, &u); k++) {
 			if (u.rec.type != SV_REC_PAGE || u.rec.tree != SV_TREE_USAGE)
 				continue;
-			image_flip(&w->image, u.place + SV_UNIT_HEAD_BYTES);
-			store = must_open(&w->image, true);
+			image_flip(&w->life.image, u.place + SV_UNIT_HEAD_BYTES);
+			store = life_must_open(&way, &w->life.image, true);
 			assert_int_equal(false_blocks(w, store), 0);
 			sv_store_abandon(store);
-			image_flip(&w->image, u.place + SV_UNIT_HEAD_BYTES);
+			image_flip(&w->life.image, u.place + SV_UNIT_HEAD_BYTES);
 			tried++;
 		}
 	}
@@ -287,8 +230,8 @@ static void a_rotten_page_of_the_segment_table(void **state)
  */
 static void rot_behind_a_close_stays_what_it_is(void **state)
 {
-	const struct life life = {1, 20, 1 << 20, 4 << 20, true};
-	struct world *w = world_make(&life);
+	const struct plan plan = {1, 20, 1 << 20, 4 << 20, true};
+	struct world *w = world_make(&plan);
 	static uint8_t block[SV_BLOCK_BYTES];
 	struct sv_recovery recovery;
 	struct sv_store *store;
@@ -298,20 +241,20 @@ static void rot_behind_a_close_stays_what_it_is(void **state)
 	(void)state;
 	do
 		assert_true(i-- > 1);
-	while (!image_record(&w->image, &w->chain[i], 0, &u) || u.rec.type != SV_REC_DATA);
-	image_flip(&w->image, u.place + SV_UNIT_HEAD_BYTES);
+	while (!image_record(&w->life.image, &w->chain[i], 0, &u) || u.rec.type != SV_REC_DATA);
+	image_flip(&w->life.image, u.place + SV_UNIT_HEAD_BYTES);
 	for (unsigned round = 0; round < 3; round++) {
 		uint64_t off = (u.rec.lba + 100 + round) % 500 * SV_BLOCK_BYTES;
 
-		store = must_open(&w->image, false);
+		store = life_must_open(&way, &w->life.image, false);
 		sv_store_recovery(store, &recovery);
 		assert_int_equal(recovery.lost_flushed_batches, 0);
 		assert_int_equal(
 			sv_store_read(store, block, SV_BLOCK_BYTES, u.rec.lba * SV_BLOCK_BYTES),
 			-EIO);
 		assert_int_equal(false_blocks(w, store), 0);
-		memset(w->disk + off, (int)round + 1, SV_BLOCK_BYTES);
-		assert_int_equal(sv_store_write(store, w->disk + off, SV_BLOCK_BYTES, off), 0);
+		memset(w->life.disk + off, (int)round + 1, SV_BLOCK_BYTES);
+		assert_int_equal(sv_store_write(store, w->life.disk + off, SV_BLOCK_BYTES, off), 0);
 		assert_int_equal(sv_store_flush(store), 0);
 		sv_store_abandon(store);
 	}
@@ -323,7 +266,7 @@ static void rot_behind_a_close_stays_what_it_is(void **state)
 static void put_first_block(struct store_image *image, int value)
 {
 	static uint8_t block[SV_BLOCK_BYTES];
-	struct sv_store *store = must_open(image, false);
+	struct sv_store *store = life_must_open(&way, image, false);
 
 	memset(block, value, sizeof(block));
 	assert_int_equal(sv_store_write(store, block, sizeof(block), 0), 0);
@@ -333,7 +276,7 @@ static void put_first_block(struct store_image *image, int value)
 static int first_byte(struct store_image *image)
 {
 	static uint8_t block[SV_BLOCK_BYTES];
-	struct sv_store *store = must_open(image, true);
+	struct sv_store *store = life_must_open(&way, image, true);
 
 	assert_int_equal(sv_store_read(store, block, sizeof(block), 0), 0);
 	sv_store_abandon(store);
@@ -347,9 +290,9 @@ static void the_anchor_of_an_earlier_store(void **state)
 
 	(void)state;
 	image_zeros(PLACE_BYTES, &image);
-	format(&image, 64 << 10, 64 << 10, 256 << 10);
+	format(&image, 64 << 10);
 	put_first_block(&image, 11);
-	format(&image, 256 << 10, 64 << 10, 256 << 10);
+	format(&image, 256 << 10);
 	put_first_block(&image, 22);
 	assert_int_equal(first_byte(&image), 22);
 	image_flip(&image, 100);
@@ -364,7 +307,7 @@ static void an_anchor_that_cannot_be_read(void **state)
 
 	(void)state;
 	image_zeros(PLACE_BYTES, &image);
-	format(&image, SEGMENT_BYTES, 64 << 10, 256 << 10);
+	format(&image, SEGMENT_BYTES);
 	put_first_block(&image, 11);
 	for (unsigned which = 0; which < 2; which++) {
 		struct dev_faulty faults = {.bad_off_bytes = which * (uint64_t)SEGMENT_BYTES,
@@ -387,7 +330,7 @@ static void a_newer_store_with_a_torn_anchor(void **state)
 
 	(void)state;
 	image_zeros(PLACE_BYTES, &image);
-	format(&image, SEGMENT_BYTES, 64 << 10, 256 << 10);
+	format(&image, SEGMENT_BYTES);
 	image_look(&image);
 	for (unsigned torn = 0; torn < 2; torn++) {
 		struct store_image copy;
@@ -398,7 +341,7 @@ static void a_newer_store_with_a_torn_anchor(void **state)
 		image_put_anchor(&copy, 0, &a, SV_FORMAT_VERSION + 1);
 		image_put_anchor(&copy, 1, &a, SV_FORMAT_VERSION + 1);
 		image_flip(&copy, torn * SEGMENT_BYTES + 100);
-		assert_int_equal(open_image(&copy, true, &store), -EPROTONOSUPPORT);
+		assert_int_equal(life_open(&way, &copy, true, &store), -EPROTONOSUPPORT);
 		store_image_free(&copy);
 	}
 	store_image_free(&image);

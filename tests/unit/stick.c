@@ -17,6 +17,7 @@
 #include "file.h"
 #include "mountinfo.h"
 #include "mounts.h"
+#include "testbed.h"
 
 struct box {
 	char folder[64];
@@ -406,19 +407,6 @@ static void life_is_an_interval(void **state)
 
 #define BOXED(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
-/* umockdev stands between libudev and the host only when its library is loaded first. */
-static void restart_with_umockdev(char **argv)
-{
-	const char *preload = getenv("LD_PRELOAD");
-
-	if (preload && strstr(preload, "libumockdev-preload"))
-		return;
-	/* ASan wants to be the first library; it need not. */
-	setenv("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=1", 1);
-	execlp("umockdev-wrapper", "umockdev-wrapper", argv[0], (char *)NULL);
-	abort(); /* a test that cannot run must not pass */
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -436,6 +424,6 @@ int main(int argc, char **argv)
 	};
 
 	(void)argc;
-	restart_with_umockdev(argv);
+	testbed_restart(argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "dev_pass.h"
 #include "dev_ram.h"
 #include "stickvm/store.h"
 
@@ -42,72 +43,11 @@ static uint64_t rnd(struct world *w)
 	return w->seed;
 }
 
-/* A device in memory that outlives the store which closes it. */
-struct kept {
-	struct sv_dev dev;
-	struct sv_dev *under;
-};
-
-static int kept_read(struct sv_dev *d, void *buf, size_t len, uint64_t off)
-{
-	return sv_dev_read(((struct kept *)d)->under, buf, len, off);
-}
-
-static int kept_write(struct sv_dev *d, const void *buf, size_t len, uint64_t off)
-{
-	return sv_dev_write(((struct kept *)d)->under, buf, len, off);
-}
-
-static int kept_flush(struct sv_dev *d)
-{
-	return sv_dev_flush(((struct kept *)d)->under);
-}
-
-static int kept_discard(struct sv_dev *d, uint64_t off, uint64_t len)
-{
-	return sv_dev_discard(((struct kept *)d)->under, off, len);
-}
-
-static int kept_grow(struct sv_dev *d, uint64_t size)
-{
-	return sv_dev_grow(((struct kept *)d)->under, size);
-}
-
-static int kept_geometry(struct sv_dev *d, struct sv_geometry *ret)
-{
-	return sv_dev_geometry(((struct kept *)d)->under, ret);
-}
-
-static void kept_close(struct sv_dev *d)
-{
-	free(d);
-}
-
-static const struct sv_dev_ops kept_ops = {
-	.read = kept_read,
-	.write = kept_write,
-	.flush = kept_flush,
-	.discard = kept_discard,
-	.grow = kept_grow,
-	.geometry = kept_geometry,
-	.close = kept_close,
-};
-
-static struct sv_dev *keep(struct sv_dev *under)
-{
-	struct kept *k = calloc(1, sizeof(*k));
-
-	assert_non_null(k);
-	k->dev = (struct sv_dev){.ops = &kept_ops, .kind = "kept"};
-	k->under = under;
-	return &k->dev;
-}
-
 static void reopen(struct world *w)
 {
 	struct sv_open_options o = {
 		.manual = !w->threads, .batch_bytes = 512u << 10, .host = "test"};
-	int r = sv_store_open(keep(w->dev), &o, &w->st);
+	int r = sv_store_open(dev_pass_keep(w->dev), &o, &w->st);
 
 	if (r < 0)
 		fail_msg("open: %s: %s", strerror(-r), sv_store_why());

@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
-#include "image_edit.h"
-#include "prng.h"
+#include "effort.h"
 #include "store_impl.h"
+#include "store_life.h"
 #include "store_runner.h"
 
 /*
@@ -53,17 +53,15 @@ struct unit {
 };
 
 struct world {
-	struct store_image image;
+	struct store_life life;
 	struct edit_batch batches[MOST_BATCHES];
 	unsigned count;
 	struct edit_batch chain[MOST_BATCHES];
 	unsigned chained;
 	uint8_t *owner; /* of each byte */
-	uint8_t *disk;
-	uint64_t disk_bytes, blocks;
+	uint64_t blocks;
 	struct unit *units; /* live ones with data */
 	unsigned unit_count;
-	struct prng rng;
 	bool closed;
 };
 
@@ -71,70 +69,11 @@ static unsigned step = 0; /* 0: sampled */
 static unsigned bits_each = 1;
 static uint64_t turned[OWNERS];
 
-/* ---- a life ---- */
-
-static struct sv_store *open_image(struct store_image *image, bool read_only, int *ret_error)
-{
-	struct sv_open_options opts = {.manual = true,
-				       .read_only = read_only,
-				       .batch_bytes = 128 << 10,
-				       .map_ram_bytes = 1 << 20,
-				       .host = "bits"};
-	struct sv_store *store = NULL;
-	struct sv_dev *dev = image_dev(image);
-
-	*ret_error = sv_store_open(dev, &opts, &store);
-	if (*ret_error < 0)
-		sv_dev_close(dev);
-	return store;
-}
-
-static struct sv_store *must_open(struct store_image *image, bool read_only)
-{
-	int error;
-	struct sv_store *store = open_image(image, read_only, &error);
-
-	if (!store)
-		fail_msg("open: %s: %s", strerror(-error), sv_store_why());
-	return store;
-}
-
-static void one_write(struct world *w, struct sv_store *store)
-{
-	static uint8_t buf[6 * SV_BLOCK_BYTES];
-	uint64_t off = prng_below(&w->rng, w->blocks - 6) * SV_BLOCK_BYTES;
-	size_t len = (1 + prng_below(&w->rng, 6)) * SV_BLOCK_BYTES;
-
-	if (prng_one_in(&w->rng, 6)) {
-		memset(w->disk + off, 0, len);
-		assert_int_equal(sv_store_discard(store, len, off), 0);
-		return;
-	}
-	prng_fill(&w->rng, buf, len);
-	if (prng_one_in(&w->rng, 2))
-		memset(buf + 16, buf[0], len - 16);
-	memcpy(w->disk + off, buf, len);
-	assert_int_equal(sv_store_write(store, buf, len, off), 0);
-}
-
-static void session(struct world *w, unsigned writes, bool closed)
-{
-	struct sv_store *store = must_open(&w->image, false);
-	unsigned cleaned;
-
-	for (unsigned i = 0; i < writes; i++) {
-		one_write(w, store);
-		if (prng_one_in(&w->rng, 5))
-			assert_int_equal(sv_store_flush(store), 0);
-		if (prng_one_in(&w->rng, 25))
-			assert_int_equal(sv_store_clean(store, 2, &cleaned), 0);
-	}
-	assert_int_equal(sv_store_flush(store), 0);
-	if (closed)
-		assert_int_equal(sv_store_close(store), 0);
-	else
-		sv_store_abandon(store);
-}
+static const struct life_way way = {.host = "bits",
+				    .batch_bytes = 128 << 10,
+				    .map_ram_bytes = 1 << 20,
+				    .flush_one_in = 5,
+				    .clean_one_in = 25};
 
 /* ---- the oracle ---- */
 
@@ -147,7 +86,7 @@ static void own(struct world *w, uint64_t from, uint64_t len, enum owner owner)
 /* A unit's bytes that are under its check: not the zeros behind its payload. */
 static uint32_t unit_bytes(const struct world *w, uint64_t place)
 {
-	struct sv_cur c = sv_cur_over(w->image.bytes + place + 8, 4);
+	struct sv_cur c = sv_cur_over(w->life.image.bytes + place + 8, 4);
 
 	return SV_UNIT_HEAD_BYTES + sv_get32(&c);
 }
@@ -157,7 +96,7 @@ static void own_batch(struct world *w, const struct edit_batch *b, enum owner he
 	struct edit_unit u;
 
 	own(w, b->place, b->head.head_bytes, head);
-	for (unsigned k = 0; head == CHAIN_HEAD && image_record(&w->image, b, k, &u); k++)
+	for (unsigned k = 0; head == CHAIN_HEAD && image_record(&w->life.image, b, k, &u); k++)
 		if (u.rec.type == SV_REC_DATA || u.rec.type == SV_REC_PAGE)
 			own(w, u.place, unit_bytes(w, u.place), DEAD_UNIT);
 }
@@ -223,7 +162,7 @@ static void note_moves(struct world *w, const struct edit_batch *b)
 {
 	struct edit_unit u;
 
-	for (unsigned k = 0; image_record(&w->image, b, k, &u); k++) {
+	for (unsigned k = 0; image_record(&w->life.image, b, k, &u); k++) {
 		if (u.rec.type != SV_REC_MOVE)
 			continue;
 		for (unsigned i = 0; i < w->unit_count; i++)
@@ -235,12 +174,12 @@ static void note_moves(struct world *w, const struct edit_batch *b)
 
 static void make_oracle(struct world *w)
 {
-	struct sv_store *s = must_open(&w->image, true);
+	struct sv_store *s = life_must_open(&way, &w->life.image, true);
 
-	w->count = image_batches(&w->image, w->batches, MOST_BATCHES);
-	w->chained = image_chain(&w->image, w->chain, MOST_BATCHES);
+	w->count = image_batches(&w->life.image, w->batches, MOST_BATCHES);
+	w->chained = image_chain(&w->life.image, w->chain, MOST_BATCHES);
 	own(w, 0, SV_ANCHOR_CHECKED_BYTES, ANCHOR);
-	own(w, w->image.segment_bytes, SV_ANCHOR_CHECKED_BYTES, ANCHOR);
+	own(w, w->life.image.segment_bytes, SV_ANCHOR_CHECKED_BYTES, ANCHOR);
 	for (unsigned i = 0; i < w->chained; i++)
 		own_batch(w, &w->chain[i], CHAIN_HEAD);
 	own_tree(w, s, sv_map_top_level(&s->map), 0);
@@ -256,38 +195,24 @@ static void make_oracle(struct world *w)
 static struct world *world_make(unsigned geometry, bool closed)
 {
 	const struct runner_geometry *g = &runner_geometries[geometry];
-	struct sv_format_params params = {.size_bytes = g->disk_bytes,
-					  .segment_bytes = g->segment_bytes,
-					  .page_bytes = g->page_bytes,
-					  .lie_window_bytes = g->lie_window_bytes,
-					  .checkpoint_bytes = g->checkpoint_bytes};
+	const struct sv_format_params params = runner_format_params(g);
 	struct world *w = calloc(1, sizeof(*w));
-	struct sv_dev *dev;
 
 	assert_non_null(w);
-	w->rng.state = 21;
 	w->closed = closed;
-	w->disk_bytes = g->disk_bytes;
 	w->blocks = g->disk_bytes / SV_BLOCK_BYTES;
-	w->disk = calloc(1, g->disk_bytes);
 	w->owner = calloc(1, g->place_bytes);
 	w->units = calloc(BLOCKS_MAX, sizeof(*w->units));
-	assert_true(w->disk && w->owner && w->units && w->blocks <= BLOCKS_MAX);
-	image_zeros(g->place_bytes, &w->image);
-	dev = image_dev(&w->image);
-	assert_int_equal(sv_store_format(dev, &params), 0);
-	sv_dev_close(dev);
-	for (unsigned i = 1; i <= 5; i++)
-		session(w, 220, closed || i < 5);
-	image_look(&w->image);
+	assert_true(w->owner && w->units && w->blocks <= BLOCKS_MAX);
+	store_life_begin(&way, g->place_bytes, &params, 21, &w->life);
+	store_life_sessions(&w->life, 5, 220, closed);
 	make_oracle(w);
 	return w;
 }
 
 static void world_free(struct world *w)
 {
-	store_image_free(&w->image);
-	free(w->disk);
+	store_life_free(&w->life);
 	free(w->owner);
 	free(w->units);
 	free(w);
@@ -323,7 +248,7 @@ static void read_all(const struct world *w, struct sv_store *store, struct seen 
 			seen->bad[lba] = 1;
 			seen->bad_count++;
 		} else {
-			seen->other += r < 0 || memcmp(got, w->disk + off, sizeof(got)) != 0;
+			seen->other += r < 0 || memcmp(got, w->life.disk + off, sizeof(got)) != 0;
 		}
 	}
 }
@@ -334,8 +259,8 @@ static void look(struct world *w, struct seen *seen)
 	struct sv_store *store;
 
 	*seen = (struct seen){.error = 0};
-	store = open_image(&w->image, true, &seen->error);
-	if (!store)
+	seen->error = life_open(&way, &w->life.image, true, &store);
+	if (seen->error < 0)
 		return;
 	sv_store_recovery(store, &recovery);
 	seen->lost_flushed = recovery.lost_flushed_batches;
@@ -346,7 +271,7 @@ static void look(struct world *w, struct seen *seen)
 
 static void turn(struct world *w, uint64_t at, unsigned bit)
 {
-	w->image.bytes[at] ^= (uint8_t)(1u << bit);
+	w->life.image.bytes[at] ^= (uint8_t)(1u << bit);
 }
 
 /* ---- nobody's bytes ---- */
@@ -356,7 +281,7 @@ static void nobodys_bytes(struct world *w)
 	struct seen seen;
 
 	for (unsigned bit = 0; bit < (bits_each == 8 ? 8 : 2); bit++) {
-		for (uint64_t at = 0; at < w->image.len_bytes; at++)
+		for (uint64_t at = 0; at < w->life.image.len_bytes; at++)
 			if (w->owner[at] == NOBODY) {
 				turn(w, at, (bit + (unsigned)(at % 8)) % 8);
 				turned[NOBODY]++;
@@ -366,7 +291,7 @@ static void nobodys_bytes(struct world *w)
 		    seen.lost_flushed)
 			fail_msg("nobody's bytes matter: error %d, findings %u, bad %u, other %u",
 				 seen.error, seen.findings, seen.bad_count, seen.other);
-		for (uint64_t at = 0; at < w->image.len_bytes; at++)
+		for (uint64_t at = 0; at < w->life.image.len_bytes; at++)
 			if (w->owner[at] == NOBODY)
 				turn(w, at, (bit + (unsigned)(at % 8)) % 8);
 	}
@@ -414,14 +339,14 @@ static void must_be(const struct world *w, const struct seen *seen, const uint8_
 /* The loss is kept by cleaning, checkpoints and re-opens, and ends with a write. */
 static void stays_bad(struct world *w, const uint8_t *bad, uint32_t at)
 {
-	struct store_image before = w->image;
+	struct store_image before = w->life.image;
 	struct sv_store *store;
 	struct seen seen;
 	unsigned cleaned;
 
-	image_copy(&before, &w->image);
+	image_copy(&before, &w->life.image);
 	for (unsigned i = 0; i < 3; i++) {
-		store = must_open(&w->image, false);
+		store = life_must_open(&way, &w->life.image, false);
 		assert_int_equal(sv_store_clean(store, 6, &cleaned), 0);
 		assert_int_equal(sv_store_checkpoint(store), 0);
 		assert_int_equal(sv_store_clean(store, 6, &cleaned), 0);
@@ -432,17 +357,17 @@ static void stays_bad(struct world *w, const uint8_t *bad, uint32_t at)
 		look(w, &seen);
 		must_be(w, &seen, bad, "after cleaning, byte", at);
 	}
-	store = must_open(&w->image, false);
+	store = life_must_open(&way, &w->life.image, false);
 	for (uint64_t lba = 0; lba < w->blocks; lba++)
 		if (bad[lba])
-			assert_int_equal(sv_store_write(store, w->disk + lba * SV_BLOCK_BYTES,
+			assert_int_equal(sv_store_write(store, w->life.disk + lba * SV_BLOCK_BYTES,
 							SV_BLOCK_BYTES, lba * SV_BLOCK_BYTES),
 					 0);
 	assert_int_equal(sv_store_close(store), 0);
 	look(w, &seen);
 	assert_int_equal(seen.bad_count + seen.other + seen.findings, 0);
-	store_image_free(&w->image);
-	w->image = before;
+	store_image_free(&w->life.image);
+	w->life.image = before;
 }
 
 static void live_units(struct world *w)
@@ -515,7 +440,7 @@ static void one_bit(struct world *w, uint64_t at, unsigned bit)
 /* The dead units of the chain, and whatever is left, byte by byte. `except`: not these. */
 static void one_by_one(struct world *w, unsigned stride)
 {
-	for (uint64_t at = 0, n = 0; at < w->image.len_bytes; at++) {
+	for (uint64_t at = 0, n = 0; at < w->life.image.len_bytes; at++) {
 		enum owner owner = (enum owner)w->owner[at];
 
 		if (owner == NOBODY || (owner == LIVE_UNIT && w->closed))
@@ -534,7 +459,7 @@ static void a_closed_store(void **state)
 	(void)state;
 	nobodys_bytes(w);
 	live_units(w);
-	one_by_one(w, step ? step : 31);
+	one_by_one(w, step ? step : 31 * effort_step());
 	world_free(w);
 }
 
@@ -544,7 +469,7 @@ static void a_store_that_was_not_closed(void **state)
 
 	(void)state;
 	nobodys_bytes(w);
-	one_by_one(w, step ? step : 41);
+	one_by_one(w, step ? step : 41 * effort_step());
 	world_free(w);
 }
 

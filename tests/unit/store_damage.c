@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "effort.h"
 #include "prng.h"
 #include "stickvm/place.h"
 #include "stickvm/store.h"
@@ -225,7 +226,7 @@ static void damage_anywhere(void **state)
 	make_medium(&m);
 	check_disk(&m, 0, &counts);
 	assert_int_equal(counts.right, BLOCKS);
-	for (unsigned round = 0; round < ROUNDS; round++) {
+	for (unsigned round = 0; round < ROUNDS / effort_step(); round++) {
 		size_t len = lens[round % 2];
 		uint64_t off = prng_below(&rng, m.size / 512) * 512;
 

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "dev_pass.h"
 #include "image_edit.h"
 #include "prng.h"
 #include "stickvm/store.h"
@@ -25,58 +26,26 @@
 #define MOST_BLOCKS 12u /* a part that goes to the next segment where it does not fit */
 
 struct lying {
-	struct sv_dev dev;
-	struct sv_dev *inner;
+	struct dev_pass pass;
 	uint64_t writes, fails_at;
 };
-
-static int lying_read(struct sv_dev *dev, void *buf, size_t len_bytes, uint64_t off_bytes)
-{
-	return sv_dev_read(((struct lying *)dev)->inner, buf, len_bytes, off_bytes);
-}
 
 static int lying_write(struct sv_dev *dev, const void *buf, size_t len_bytes, uint64_t off_bytes)
 {
 	struct lying *l = (struct lying *)dev;
-	int r = sv_dev_write(l->inner, buf, len_bytes, off_bytes);
+	int r = dev_pass_write(dev, buf, len_bytes, off_bytes);
 
 	return ++l->writes == l->fails_at ? -EIO : r;
 }
 
-static int lying_flush(struct sv_dev *dev)
-{
-	return sv_dev_flush(((struct lying *)dev)->inner);
-}
-
-static int lying_discard(struct sv_dev *dev, uint64_t off_bytes, uint64_t len_bytes)
-{
-	return sv_dev_discard(((struct lying *)dev)->inner, off_bytes, len_bytes);
-}
-
-static int lying_grow(struct sv_dev *dev, uint64_t size_bytes)
-{
-	return sv_dev_grow(((struct lying *)dev)->inner, size_bytes);
-}
-
-static int lying_geometry(struct sv_dev *dev, struct sv_geometry *ret_geometry)
-{
-	return sv_dev_geometry(((struct lying *)dev)->inner, ret_geometry);
-}
-
-static void lying_close(struct sv_dev *dev)
-{
-	sv_dev_close(((struct lying *)dev)->inner);
-	free(dev);
-}
-
 static const struct sv_dev_ops lying_ops = {
-	.read = lying_read,
+	.read = dev_pass_read,
 	.write = lying_write,
-	.flush = lying_flush,
-	.discard = lying_discard,
-	.grow = lying_grow,
-	.geometry = lying_geometry,
-	.close = lying_close,
+	.flush = dev_pass_flush,
+	.discard = dev_pass_discard,
+	.grow = dev_pass_grow,
+	.geometry = dev_pass_geometry,
+	.close = dev_pass_close,
 };
 
 static struct lying *lying_new(struct store_image *image, uint64_t fails_at)
@@ -85,8 +54,7 @@ static struct lying *lying_new(struct store_image *image, uint64_t fails_at)
 
 	assert_non_null(l);
 	*l = (struct lying){
-		.dev = {.ops = &lying_ops, .kind = "lying"},
-		.inner = image_dev(image),
+		.pass = {{&lying_ops, "lying"}, image_dev(image)},
 		.fails_at = fails_at,
 	};
 	return l;
@@ -108,7 +76,7 @@ static uint64_t run(struct store_image *image, uint8_t *disk, uint64_t fails_at,
 {
 	static uint8_t buf[MOST_BLOCKS * SV_BLOCK_BYTES];
 	struct lying *l = lying_new(image, fails_at);
-	struct sv_store *store = open_over(&l->dev);
+	struct sv_store *store = open_over(&l->pass.dev);
 	struct prng rng = {.state = 11};
 	uint64_t writes;
 

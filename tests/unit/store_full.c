@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "effort.h"
 #include "full_store.h"
 
 /*
@@ -113,6 +114,7 @@ static void sessions(const struct geometry *g, unsigned count, bool clean)
 	struct full w;
 	struct sv_status s;
 
+	count /= effort_step();
 	full_make(&w, g, MIX_ALL, 8);
 	full_fill(&w);
 	for (unsigned i = 0; i < count; i++) {

@@ -12,9 +12,8 @@
 #include <cmocka.h>
 
 #include "dev_crash.h"
-#include "image_edit.h"
-#include "prng.h"
 #include "stickvm/repair.h"
+#include "store_life.h"
 #include "store_runner.h"
 
 #define MOST_BATCHES 8192u
@@ -26,108 +25,32 @@
  * in each block, or give EIO; how many blocks may give EIO, each kind of damage says.
  */
 struct world {
-	struct store_image image;
+	struct store_life life;
 	struct edit_batch batches[MOST_BATCHES]; /* every one, in order of place */
 	unsigned count;
-	uint64_t disk_bytes;
-	uint8_t *disk;
-	struct prng rng;
 };
 
 static uint64_t lost_in_all, cuts, rescued;
 
-static struct sv_store *open_image(struct store_image *image, bool read_only, int *ret_error)
-{
-	struct sv_open_options opts = {
-		.manual = true, .read_only = read_only, .batch_bytes = 128 << 10, .host = "test"};
-	struct sv_store *store = NULL;
-	struct sv_dev *dev = image_dev(image);
-
-	*ret_error = sv_store_open(dev, &opts, &store);
-	if (*ret_error < 0)
-		sv_dev_close(dev);
-	return store;
-}
-
-static struct sv_store *must_open(struct store_image *image, bool read_only)
-{
-	int error;
-	struct sv_store *store = open_image(image, read_only, &error);
-
-	if (!store)
-		fail_msg("open: %s: %s", strerror(-error), sv_store_why());
-	return store;
-}
-
-static void one_write(struct world *w, struct sv_store *store)
-{
-	static uint8_t buf[6 * SV_BLOCK_BYTES];
-	uint64_t blocks = w->disk_bytes / SV_BLOCK_BYTES - 6;
-	uint64_t off = prng_below(&w->rng, blocks) * SV_BLOCK_BYTES;
-	size_t len = (1 + prng_below(&w->rng, 6)) * SV_BLOCK_BYTES;
-
-	if (prng_one_in(&w->rng, 6)) {
-		memset(w->disk + off, 0, len);
-		assert_int_equal(sv_store_discard(store, len, off), 0);
-		return;
-	}
-	prng_fill(&w->rng, buf, len);
-	if (prng_one_in(&w->rng, 2))
-		memset(buf + 16, buf[0], len - 16);
-	memcpy(w->disk + off, buf, len);
-	assert_int_equal(sv_store_write(store, buf, len, off), 0);
-}
-
-static void session(struct world *w, unsigned writes, bool closed)
-{
-	struct sv_store *store = must_open(&w->image, false);
-	unsigned cleaned;
-
-	for (unsigned i = 0; i < writes; i++) {
-		one_write(w, store);
-		if (prng_one_in(&w->rng, 4))
-			assert_int_equal(sv_store_flush(store), 0);
-		if (prng_one_in(&w->rng, 30))
-			assert_int_equal(sv_store_clean(store, 2, &cleaned), 0);
-	}
-	assert_int_equal(sv_store_flush(store), 0);
-	if (closed)
-		assert_int_equal(sv_store_close(store), 0);
-	else
-		sv_store_abandon(store);
-}
+static const struct life_way way = {
+	.host = "test", .batch_bytes = 128 << 10, .flush_one_in = 4, .clean_one_in = 30};
 
 static struct world *world_make(unsigned geometry, unsigned sessions, unsigned writes, bool closed)
 {
 	const struct runner_geometry *g = &runner_geometries[geometry];
-	struct sv_format_params params = {.size_bytes = g->disk_bytes,
-					  .segment_bytes = g->segment_bytes,
-					  .page_bytes = g->page_bytes,
-					  .lie_window_bytes = g->lie_window_bytes,
-					  .checkpoint_bytes = g->checkpoint_bytes};
+	const struct sv_format_params params = runner_format_params(g);
 	struct world *w = calloc(1, sizeof(*w));
-	struct sv_dev *dev;
 
 	assert_non_null(w);
-	w->rng.state = 7 + geometry;
-	w->disk_bytes = g->disk_bytes;
-	w->disk = calloc(1, g->disk_bytes);
-	assert_non_null(w->disk);
-	image_zeros(g->place_bytes, &w->image);
-	dev = image_dev(&w->image);
-	assert_int_equal(sv_store_format(dev, &params), 0);
-	sv_dev_close(dev);
-	for (unsigned i = 1; i <= sessions; i++)
-		session(w, writes, closed || i < sessions);
-	image_look(&w->image);
-	w->count = image_batches(&w->image, w->batches, MOST_BATCHES);
+	store_life_begin(&way, g->place_bytes, &params, 7 + geometry, &w->life);
+	store_life_sessions(&w->life, sessions, writes, closed);
+	w->count = image_batches(&w->life.image, w->batches, MOST_BATCHES);
 	return w;
 }
 
 static void world_free(struct world *w)
 {
-	store_image_free(&w->image);
-	free(w->disk);
+	store_life_free(&w->life);
 	free(w);
 }
 
@@ -144,19 +67,19 @@ static int repair(struct store_image *image, uint64_t size_bytes, bool dry_run,
 }
 
 /* Blocks that give EIO; any other content than the newest fails. */
-static unsigned compare(const struct world *w, struct sv_store *store, const char *what)
+static unsigned compare(const struct store_life *life, struct sv_store *store, const char *what)
 {
 	static uint8_t got[SV_BLOCK_BYTES];
 	unsigned bad = 0;
 
-	for (uint64_t off = 0; off < w->disk_bytes; off += SV_BLOCK_BYTES) {
-		size_t n =
-			w->disk_bytes - off < SV_BLOCK_BYTES ? w->disk_bytes - off : SV_BLOCK_BYTES;
+	for (uint64_t off = 0; off < life->disk_bytes; off += SV_BLOCK_BYTES) {
+		size_t n = life->disk_bytes - off < SV_BLOCK_BYTES ? life->disk_bytes - off
+								   : SV_BLOCK_BYTES;
 		int r = sv_store_read(store, got, n, off);
 
 		if (r == -EIO)
 			bad++;
-		else if (r < 0 || memcmp(got, w->disk + off, n) != 0)
+		else if (r < 0 || memcmp(got, life->disk + off, n) != 0)
 			fail_msg("%s: block %" PRIu64 " is not the newest (%d)", what,
 				 off / SV_BLOCK_BYTES, r);
 	}
@@ -174,7 +97,7 @@ static void count_finding(void *ctx, const struct sv_finding *finding)
  */
 static void rescue(struct store_image *image)
 {
-	struct sv_store *store = must_open(image, false);
+	struct sv_store *store = life_must_open(&way, image, false);
 	uint64_t blocks;
 
 	assert_int_equal(sv_store_rescue(store, &blocks), 0);
@@ -185,21 +108,21 @@ static void rescue(struct store_image *image)
 /* Opens twice, writes in between, and compares. Returns the blocks that give EIO. */
 static unsigned live_on(struct world *w, struct store_image *image, const char *what)
 {
-	struct world next = *w; /* the same disk, and another medium */
-	struct sv_store *store = must_open(image, true);
+	struct store_life next = w->life; /* the same disk, and another medium */
+	struct sv_store *store = life_must_open(&way, image, true);
 	unsigned bad, findings = 0;
 
-	bad = compare(w, store, what);
+	bad = compare(&w->life, store, what);
 	assert_int_equal(sv_store_check(store, true, count_finding, &findings, NULL), 0);
 	if ((findings > 0) != (bad > 0))
 		fail_msg("%s: %u findings, %u bad blocks", what, findings, bad);
 	sv_store_abandon(store);
 	next.image = *image;
-	next.disk = malloc(w->disk_bytes);
+	next.disk = malloc(next.disk_bytes);
 	assert_non_null(next.disk);
-	memcpy(next.disk, w->disk, w->disk_bytes);
-	session(&next, 40, true);
-	store = must_open(image, true);
+	memcpy(next.disk, w->life.disk, next.disk_bytes);
+	store_life_session(&next, 40, true);
+	store = life_must_open(&way, image, true);
 	assert_true(compare(&next, store, what) <= bad);
 	sv_store_abandon(store);
 	free(next.disk);
@@ -224,7 +147,7 @@ static void rot_anchors(struct world *w, struct store_image *image)
 
 static void rot_first_root(struct world *w, struct store_image *image)
 {
-	struct sv_anchor a = image_anchor(&w->image, 0);
+	struct sv_anchor a = image_anchor(&w->life.image, 0);
 
 	rot(image, (uint64_t)a.root.segment * image->segment_bytes + a.root.offset, 512);
 }
@@ -273,7 +196,7 @@ static void rot_newest_pages(struct world *w, struct store_image *image)
 		if (w->batches[i].head.seq + 4 < newest || w->batches[i].head.seq > newest ||
 		    w->batches[i].head.flags & SV_BATCH_APART)
 			continue;
-		for (unsigned k = 0; image_record(&w->image, &w->batches[i], k, &u); k++)
+		for (unsigned k = 0; image_record(&w->life.image, &w->batches[i], k, &u); k++)
 			if (u.rec.type == SV_REC_PAGE)
 				rot(image, u.place + 16, 64);
 	}
@@ -284,7 +207,7 @@ static void rot_all_pages(struct world *w, struct store_image *image)
 	for (unsigned i = 0; i < w->count; i++) {
 		struct edit_unit u;
 
-		for (unsigned k = 0; image_record(&w->image, &w->batches[i], k, &u); k++)
+		for (unsigned k = 0; image_record(&w->life.image, &w->batches[i], k, &u); k++)
 			if (u.rec.type == SV_REC_PAGE)
 				rot(image, u.place + 16, 64);
 	}
@@ -329,18 +252,19 @@ static void repair_one(struct world *w, const struct kind *kind, unsigned geomet
 	struct sv_repair_result result;
 	struct store_image image;
 	char what[120];
+	struct sv_store *store;
 	unsigned bad;
-	int error, r;
+	int r;
 
 	snprintf(what, sizeof(what), "%s, geometry %u, %s", kind->name, geometry,
 		 closed ? "closed" : "not closed");
-	image_copy(&w->image, &image);
-	image.segment_bytes = w->image.segment_bytes;
-	image.page_bytes = w->image.page_bytes;
+	image_copy(&w->life.image, &image);
+	image.segment_bytes = w->life.image.segment_bytes;
+	image.page_bytes = w->life.image.page_bytes;
 	kind->apply(w, &image);
-	if (!kind->opens && open_image(&image, true, &error))
+	if (!kind->opens && life_open(&way, &image, true, &store) == 0)
 		fail_msg("%s: it opens: nothing is tested", what);
-	r = repair(&image, w->disk_bytes, false, &result);
+	r = repair(&image, w->life.disk_bytes, false, &result);
 	if (r < 0)
 		fail_msg("%s: repair: %s: %s", what, strerror(-r), sv_store_why());
 	if (kind->apply == one_bit_in_each_header)
@@ -377,11 +301,11 @@ static void a_dry_run_changes_nothing(void **state)
 		struct sv_repair_result result;
 		struct store_image image;
 
-		image_copy(&w->image, &image);
+		image_copy(&w->life.image, &image);
 		assert_int_equal(repair(&image, 0, true, &result), 0);
 		assert_int_equal(result.lost_bytes, 0);
 		assert_int_equal(result.dropped, 0);
-		assert_memory_equal(image.bytes, w->image.bytes, image.len_bytes);
+		assert_memory_equal(image.bytes, w->life.image.bytes, image.len_bytes);
 		store_image_free(&image);
 		world_free(w);
 	}
@@ -412,13 +336,13 @@ static int note_saved(void *ctx, uint64_t place_bytes, const void *bytes, size_t
 
 static void discard_all(struct world *w)
 {
-	struct sv_store *store = must_open(&w->image, false);
+	struct sv_store *store = life_must_open(&way, &w->life.image, false);
 
-	assert_int_equal(sv_store_discard(store, w->disk_bytes, 0), 0);
+	assert_int_equal(sv_store_discard(store, w->life.disk_bytes, 0), 0);
 	assert_int_equal(sv_store_flush(store), 0);
 	sv_store_abandon(store);
-	memset(w->disk, 0, w->disk_bytes);
-	w->count = image_batches(&w->image, w->batches, MOST_BATCHES);
+	memset(w->life.disk, 0, w->life.disk_bytes);
+	w->count = image_batches(&w->life.image, w->batches, MOST_BATCHES);
 }
 
 /* X1 and X2: what is overwritten is handed out before; all else of the old chain stays. */
@@ -434,7 +358,7 @@ static void what_is_replaced_is_kept(void **state)
 	(void)state;
 	/* All that lies behind the last root is dead now, and needed all the same. */
 	discard_all(w);
-	image_copy(&w->image, &image);
+	image_copy(&w->life.image, &image);
 	rot_first_root(w, &image);
 	image_copy(&image, &rotten);
 	dev = image_dev(&image);
@@ -490,7 +414,8 @@ static struct dev_crash *medium_of(const struct store_image *image)
 /* A cut repair is repaired, and everything is there. */
 static void after_a_cut(struct world *w, struct dev_crash *medium, const char *what)
 {
-	struct sv_repair_options opts = {.host = "second", .seed = 6, .size_bytes = w->disk_bytes};
+	struct sv_repair_options opts = {
+		.host = "second", .seed = 6, .size_bytes = w->life.disk_bytes};
 	struct sv_open_options open = {.manual = true, .read_only = true};
 	struct sv_repair_result result;
 	struct sv_dev *dev = dev_crash_open(medium, NULL);
@@ -505,22 +430,23 @@ static void after_a_cut(struct world *w, struct dev_crash *medium, const char *w
 		if (r < 0)
 			fail_msg("%s: open: %s: %s", what, strerror(-r), sv_store_why());
 	}
-	assert_int_equal(compare(w, store, what), 0);
+	assert_int_equal(compare(&w->life, store, what), 0);
 	sv_store_abandon(store);
 }
 
 static void cut_everywhere(struct world *w, const struct kind *kind, unsigned geometry)
 {
-	struct sv_repair_options opts = {.host = "first", .seed = 5, .size_bytes = w->disk_bytes};
+	struct sv_repair_options opts = {
+		.host = "first", .seed = 5, .size_bytes = w->life.disk_bytes};
 	struct sv_repair_result result;
 	struct store_image image;
 	struct dev_crash *medium;
 	struct sv_dev *dev;
 	uint64_t writes;
 
-	image_copy(&w->image, &image);
-	image.segment_bytes = w->image.segment_bytes;
-	image.page_bytes = w->image.page_bytes;
+	image_copy(&w->life.image, &image);
+	image.segment_bytes = w->life.image.segment_bytes;
+	image.page_bytes = w->life.image.page_bytes;
 	kind->apply(w, &image);
 	medium = medium_of(&image);
 	dev_crash_record(medium);

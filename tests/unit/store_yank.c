@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "dev_crash.h"
+#include "effort.h"
 #include "prng.h"
 #include "stickvm/store.h"
 #include "store_runner.h"
@@ -376,24 +377,6 @@ static bool judge(struct run *run)
 	return same_disk(run, "opened again") && sound(run) && close_store(run);
 }
 
-static bool format(struct run *run)
-{
-	const struct runner_geometry *geometry = run->geometry;
-	struct sv_format_params params = {
-		.size_bytes = geometry->disk_bytes,
-		.segment_bytes = geometry->segment_bytes,
-		.page_bytes = geometry->page_bytes,
-		.lie_window_bytes = geometry->lie_window_bytes,
-		.checkpoint_bytes = geometry->checkpoint_bytes,
-		.id = {1},
-	};
-	struct sv_dev *dev = dev_crash_open(run->medium, NULL);
-	int r = sv_store_format(dev, &params);
-
-	sv_dev_close(dev);
-	return r == 0 ? true : failed(run, "format: %s", strerror(-r));
-}
-
 static void prepare(struct run *run, const struct runner_config *config, const struct pull *pull)
 {
 	const struct runner_geometry *g = &runner_geometries[config->geometry];
@@ -428,7 +411,7 @@ static bool work(struct run *run, uint64_t *ret_writes)
 	int r;
 
 	run->pull.when = DEV_CRASH_NEVER;
-	if (!format(run) || !open_store(run, &quiet, &r))
+	if (runner_format(run->geometry, run->medium) < 0 || !open_store(run, &quiet, &r))
 		return failed(run, "the first session");
 	for (unsigned i = 0; i < run->config.ops / 3; i++)
 		if (!one_op(run))
@@ -494,7 +477,7 @@ static void nothing_is_lost(enum runner_mode mode)
 		struct runner_config config = {
 			.geometry = geometry, .mode = mode, .seed = 11 + geometry, .ops = 90};
 
-		assert_true(pull_everywhere(&config, 3));
+		assert_true(pull_everywhere(&config, 3 * effort_step()));
 	}
 	print_message("store_yank %s: %" PRIu64 " runs, %" PRIu64 " pulls, %" PRIu64
 		      " of them again before it was attached; %" PRIu64 " KiB right, %" PRIu64

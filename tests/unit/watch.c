@@ -16,6 +16,7 @@
 #include "../../launcher/stick.h" /* flashsim has one as well */
 #include "clock.h"
 #include "file.h"
+#include "testbed.h"
 #include "watch.h"
 
 struct box {
@@ -297,19 +298,6 @@ static void a_sleep_is_told_from_a_slow_look(void **state)
 
 #define BOXED(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
-/* umockdev stands between libudev and the host only when its library is loaded first. */
-static void restart_with_umockdev(char **argv)
-{
-	const char *preload = getenv("LD_PRELOAD");
-
-	if (preload && strstr(preload, "libumockdev-preload"))
-		return;
-	/* ASan wants to be the first library; it need not. */
-	setenv("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=1", 1);
-	execlp("umockdev-wrapper", "umockdev-wrapper", argv[0], (char *)NULL);
-	abort(); /* a test that cannot run must not pass */
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -323,6 +311,6 @@ int main(int argc, char **argv)
 	};
 
 	(void)argc;
-	restart_with_umockdev(argv);
+	testbed_restart(argv);
 	return cmocka_run_group_tests_name("watch", tests, NULL, NULL);
 }
