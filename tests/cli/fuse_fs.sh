@@ -39,8 +39,14 @@ attach_loop() {
 	LOOP=$(losetup --find --show "$@" "$DISK") || die "losetup"
 }
 
+# It is gone once nobody looks at it any more, as another test's mkfs.btrfs may for a moment.
 detach_loop() {
+	local i
 	losetup -d "$LOOP" || die "losetup -d"
+	for ((i = 0; i < 100; i++)); do
+		[[ $(losetup -n -O BACK-FILE "$LOOP" 2>/dev/null) == "$T"/* ]] || break
+		sleep 0.1
+	done
 	LOOP=
 }
 

@@ -127,7 +127,7 @@ static void one_sector(struct world *w, uint64_t at)
 static void sweep(const struct plan *plan)
 {
 	struct world *w = world_make(plan);
-	unsigned used = 0;
+	unsigned used = 0, tried = 0;
 
 	for (uint64_t at = 0; at < PLACE_BYTES; at += 512) {
 		uint64_t k = at;
@@ -138,8 +138,10 @@ static void sweep(const struct plan *plan)
 			continue;
 		image_flip(&w->life.image, k);
 		one_sector(w, at);
+		tried++;
 		image_flip(&w->life.image, k);
 	}
+	print_message("golden_rot: %u sectors rotted, one at a time\n", tried);
 	world_free(w);
 }
 
