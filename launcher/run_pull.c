@@ -84,7 +84,7 @@ static void say_gone(struct session *s, int64_t slept_ms)
 			    name, ways);
 }
 
-void pull_begin(struct session *s, int64_t slept_ms)
+void pull_look_again(struct session *s)
 {
 	struct pull *p = &s->pull;
 	const struct regain_request request = {
@@ -95,8 +95,32 @@ void pull_begin(struct session *s, int64_t slept_ms)
 		.place_bytes = (uint64_t)p->place_bytes,
 	};
 
+	p->regain = regain_start(&request);
+	if (!p->regain)
+		session_say(s,
+			    "%s: no memory to look for the stick; end it with 'stickvm stop "
+			    "--force'",
+			    s->req->vm->name);
+}
+
+/* A machine that is half loaded: its parked state is kept, so it can be loaded again. */
+static void pull_while_loading(struct session *s)
+{
+	snprintf(s->forced_why, sizeof s->forced_why,
+		 "the stick went away before its parked state was loaded; it is kept");
+	ending_force(s, EXIT_NO_STICK);
+}
+
+void pull_begin(struct session *s, int64_t slept_ms)
+{
+	struct pull *p = &s->pull;
+
 	if (p->state != PULL_NOT || s->ending >= ENDING_FORCED || s->disk_lost)
 		return;
+	if (s->park.state == PARK_LOADING) {
+		pull_while_loading(s);
+		return;
+	}
 	if (s->qmp)
 		qmp_send(s->qmp, "stop", NULL, FOR_EVER_MS, NULL, NULL);
 	p->state = PULL_GONE;
@@ -106,12 +130,7 @@ void pull_begin(struct session *s, int64_t slept_ms)
 	s->retry_wait_ms = s->interrupts = 0;
 	sv_store_detach(s->disk.store); /* P2 */
 	say_gone(s, slept_ms);
-	p->regain = regain_start(&request);
-	if (!p->regain)
-		session_say(s,
-			    "%s: no memory to look for the stick; end it with 'stickvm stop "
-			    "--force'",
-			    s->req->vm->name);
+	pull_look_again(s);
 }
 
 static void on_cont(void *ctx, const json_t *result, const char *why)
@@ -204,6 +223,25 @@ static void take_news(struct session *s)
 			session_say(s, "%s: still frozen: %s", s->req->vm->name, news->hint);
 	}
 	free(news);
+}
+
+bool pull_stop_looking(struct session *s)
+{
+	if (s->pull.regain) {
+		regain_stop(s->pull.regain);
+		take_news(s);
+	}
+	if (!pull_frozen(s))
+		return false;
+	regain_free(s->pull.regain);
+	s->pull.regain = NULL;
+	return true;
+}
+
+void pull_set_clock(struct session *s, int64_t lag_ms)
+{
+	s->pull.lag_ms += lag_ms;
+	agent_set_clock(&s->pull.agent, s->req->dir->agent, AGENT_MS);
 }
 
 /* The guest's clock stood still for as long as the VM was frozen. */
