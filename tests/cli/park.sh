@@ -37,7 +37,8 @@ mv "$serial" "$work/serial-1"
 had=$(grep -a '^round ' "$work/serial-1" | tail -n 1 | sed 's/round \([0-9]*\) .*/\1/')
 
 plug
-refused 5 'g: it is parked on this host; go on with' "$vm" --stick "$mnt" mount g "$work"
+mkdir "$work/none"
+refused 5 'g: it is parked on this host; go on with' "$vm" --stick "$mnt" mount g "$work/none"
 fresh
 "$vm" --stick "$mnt" run g --accel tcg --serial "$serial" -- "${job[@]}" \
 	>"$work/words" 2>&1 </dev/null &
