@@ -203,14 +203,14 @@ static void fail(struct session *s, const char *why)
 	struct park *p = &s->park;
 	char text[400];
 
-	migration_cancel(s);
+	snprintf(text, sizeof(text), "it could not be parked: %.300s; it is frozen as before", why);
+	migration_cancel(s); /* `why` may be its */
 	put_away(s);
 	park_writer_abandon(p->writer);
 	p->writer = NULL;
 	park_home_free(&p->home);
 	sv_store_park_cancel(s->disk.store);
 	p->state = PARK_NOT;
-	snprintf(text, sizeof(text), "it could not be parked: %s; it is frozen as before", why);
 	session_say(s, "%s: %s", s->req->vm->name, text);
 	if (p->client < CONTROL_CLIENTS) {
 		s->control.clients[p->client].waits = false;

@@ -80,8 +80,9 @@ static void say_gone(struct session *s, int64_t slept_ms)
 	else
 		session_say(s,
 			    "%s: the stick is gone: the VM is frozen and nothing is lost; plug it "
-			    "in again, in any port, and the VM goes on by itself%s",
-			    name, ways);
+			    "in again, in any port, and the VM goes on by itself; if that will "
+			    "be later, 'stickvm park %s' keeps it on this host%s",
+			    name, name, ways);
 }
 
 void pull_look_again(struct session *s)
@@ -197,9 +198,10 @@ static void refuse(struct session *s, const struct regain_news *news)
 		session_say(s,
 			    "%s: the stick is back (%s), but another host has gone on with this "
 			    "disk meanwhile: the VM that is frozen here cannot go on, and nothing "
-			    "was written to the stick; 'stickvm stop --force %s' ends it, and what "
-			    "it had not yet written to the stick is lost then",
-			    name, news->place, name);
+			    "was written to the stick; 'stickvm park %s' keeps its work for an "
+			    "export, 'stickvm stop --force %s' ends it, and what it had not yet "
+			    "written to the stick is lost then",
+			    name, news->place, name, name);
 	else
 		session_say(s,
 			    "%s: the stick is back (%s), but does not hold what it held: the VM "

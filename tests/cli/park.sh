@@ -3,7 +3,7 @@
 # park: the stick is pulled under a running VM, which is parked; later, at another node and mount
 # point, `run` goes on: the guest sees no error, a counter in its memory goes on, its clock is
 # right. What lies on the host is of no use without the stick.
-# test-labels: once
+# test-labels: once long
 # shellcheck source-path=SCRIPTDIR source=yank.bash
 . "$(dirname "$0")/yank.bash"
 
