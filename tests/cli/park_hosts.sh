@@ -106,7 +106,11 @@ wait_end $run 130 60
 start_and_pull 2 40
 works on host-a "$vm" park
 wait_end $run 0 60
-back host-b
+back host-a
+ends incoming-dies 7 'QEMU did not take its parked state'
+[ -e "$mnt/stickvm/vms/g/parked" ] || die "no mark is left of the first attempt"
+unplug_from host-a
+plug_into host-b
 refused 5 'did not end cleanly' on host-b "$vm" --stick "$mnt" run g --accel tcg
 start_on host-b --take-over
 on host-b dd if=/dev/urandom of="$(echo "$work"/run-host-b/stickvm/*/disk)/disk.raw" bs=64K \
