@@ -440,7 +440,10 @@ static int session(struct job *job, struct err *err)
 		return err->status;
 	say_room(job, store);
 	if (prepare_vars(job, err) < 0 || run_dir_make(&job->dir, err) < 0) {
-		vm_store_close(&job->stick, &job->vm, store, &ignored);
+		if (job->unparks) /* another host must still be told that something is missing */
+			sv_store_abandon(store);
+		else
+			vm_store_close(&job->stick, &job->vm, store, &ignored);
 		return err->status;
 	}
 	status = run_vm(&req, store, err);

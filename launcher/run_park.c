@@ -299,6 +299,9 @@ void park_pump(struct session *s, const struct pollfd *poll)
 
 void park_end(struct session *s)
 {
+	/* Not closed: another host must still be told that something is missing. */
+	if (s->park.state == PARK_LOADING)
+		s->disk.parked = true;
 	put_away(s);
 	park_writer_abandon(s->park.writer);
 	s->park.writer = NULL;

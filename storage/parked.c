@@ -18,6 +18,7 @@
  */
 #include "parked.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -77,6 +78,7 @@ static int read_appends(struct sv_parked *p, sv_park_get *get, void *ctx)
 		total += p->append[i].len_bytes;
 		if (total > APPENDS_MOST_BYTES)
 			return -EBADMSG;
+		assert(p->append[i].len_bytes > 0); /* as decoded */
 		p->bytes[i] = malloc(p->append[i].len_bytes);
 		r = p->bytes[i] ? get(ctx, p->bytes[i], p->append[i].len_bytes) : -ENOMEM;
 	}

@@ -45,6 +45,14 @@ ends() {
 	ls "$parked"/*.park >/dev/null || die "$1: the state is gone"
 }
 
+# Two Ctrl-C, each heard.
+end_it() {
+	kill -INT $run
+	wait_line 'Ctrl-C again to kill it' "$work/words" 30
+	kill -INT $run
+	wait_end $run 130 60
+}
+
 disk_is_right() {
 	works on host-a "$vm" --stick "$mnt" check g --deep
 	on host-a "$vm" --stick "$mnt" mount g "$work/look" --read-only
@@ -97,10 +105,7 @@ wait $run 2>/dev/null || true
 disk_is_right
 start_on host-a
 ! grep -q parked "$work/words" || die "it was parked twice"
-kill -INT $run
-sleep 1
-kill -INT $run
-wait_end $run 130 60
+end_it
 
 # Another host goes on meanwhile: refused, and its disk as it was can be had.
 start_and_pull 2 40
@@ -108,17 +113,14 @@ works on host-a "$vm" park
 wait_end $run 0 60
 back host-a
 ends incoming-dies 7 'QEMU did not take its parked state'
-[ -e "$mnt/stickvm/vms/g/parked" ] || die "no mark is left of the first attempt"
+on host-a test -e "$mnt/stickvm/vms/g/parked" || die "no mark is left of the first attempt"
 unplug_from host-a
 plug_into host-b
 refused 5 'did not end cleanly' on host-b "$vm" --stick "$mnt" run g --accel tcg
 start_on host-b --take-over
 on host-b dd if=/dev/urandom of="$(echo "$work"/run-host-b/stickvm/*/disk)/disk.raw" bs=64K \
 	count=30 oflag=direct conv=notrunc,fsync status=none
-kill -INT $run
-sleep 1
-kill -INT $run
-wait_end $run 130 60
+end_it
 works on host-b "$vm" --stick "$mnt" check g --deep
 unplug_from host-b
 plug_into host-a
