@@ -234,6 +234,8 @@ void argv_build(const struct plan *plan, const struct vm *vm, const struct argv_
 	add_serial(&argv, plan, paths);
 	add_channels(&argv, paths);
 	add_screen(&argv, plan, paths);
+	if (paths->incoming)
+		add(&argv, "-incoming", "defer");
 	for (size_t i = 0; i < extra_count; i++)
 		add_copy(&argv, extra[i]);
 	*ret_argv = argv;

@@ -23,6 +23,7 @@ struct argv_paths {
 	const char *agent;	   /* QEMU listens on it; for the guest agent's users */
 	const char *serial;	   /* stickvm listens on it under --serial stdio */
 	const char *screen;	   /* QEMU listens on it for VNC or SPICE viewers */
+	bool incoming;		   /* nothing starts: the machine comes through the monitor */
 };
 
 /* The name of the root disk's node in QEMU, which its events carry. */

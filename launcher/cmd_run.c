@@ -36,7 +36,10 @@ struct job {
 	char *serial; /* absolute, or "stdio"; NULL: none */
 	char *qemu;   /* the program that is executed: a copy where it lies on the stick */
 	struct carry_folder carried; /* what QEMU is started from then */
-	int start_fd;		     /* of a detached child until it runs; -1 */
+	struct parked_vm parked;     /* emptied: it was not parked here */
+	bool unparks;		     /* QEMU is to go on from that */
+	uint8_t park_key[PARK_KEY_BYTES];
+	int start_fd; /* of a detached child until it runs; -1 */
 };
 
 static int word_index(const char *const *words, const char *word)
@@ -128,6 +131,7 @@ static void make_argv(struct job *job)
 		.agent = job->dir.agent,
 		.serial = job->dir.serial,
 		.screen = job->dir.screen,
+		.incoming = job->unparks,
 	};
 
 	argv_build(&job->plan, &job->vm, &paths, job->args->tail, job->args->tail_count,
@@ -259,7 +263,90 @@ static int check_last_host(const struct job *job, struct err *err)
 		       job->vm.name, found.last_host);
 }
 
-static int open_store(const struct job *job, struct sv_store **ret_store, struct err *err)
+/* ---- a state that is parked on this host ---- */
+
+static int ask_cold(const struct job *job, const char *question, struct err *err)
+{
+	if (args_has(job->args, "yes"))
+		return 0;
+	if (!ui_interactive())
+		return err_set(err, EXIT_USAGE,
+			       "%s: its parked state would be discarded, and there is nobody to "
+			       "ask; add --yes",
+			       job->vm.name);
+	return ui_ask(question) ? 0 : err_set(err, EXIT_FAILED, "%s: not started", job->vm.name);
+}
+
+static int check_machine(const struct job *job, struct err *err)
+{
+	char machine[256];
+
+	parked_machine(&job->vm, job->plan.accel, machine);
+	if (strcmp(machine, job->parked.words.machine) == 0)
+		return 0;
+	return err_set(
+		err, EXIT_NO_RESUME,
+		"%s: it was parked as another machine (%s) than it is now (%s); set it back, "
+		"or start it afresh with --cold",
+		job->vm.name, job->parked.words.machine, machine);
+}
+
+/* With --cold what the guest had written is kept, and what it was doing is not. */
+static int take_parked(struct job *job, struct err *err)
+{
+	const bool cold = args_has(job->args, "cold");
+	char question[200];
+
+	if (!park_home_holds(job->vm.uuid))
+		return 0;
+	snprintf(question, sizeof question,
+		 "%s was parked here. Discard what it was doing, and start it afresh?",
+		 job->vm.name);
+	if (cold && ask_cold(job, question, err) < 0)
+		return -1;
+	if (parked_vm_open(&job->stick, &job->vm, &job->parked, err) < 0) {
+		struct park_home home;
+
+		if (!cold || err->status != EXIT_NO_RESUME ||
+		    park_home_name(job->vm.uuid, &home, err) < 0)
+			return -1;
+		unlink(home.path); /* of no use to anyone */
+		park_home_free(&home);
+		return 0;
+	}
+	job->unparks = !cold;
+	return 0;
+}
+
+/* The disk as the parked VM left it; with --cold, where others have gone on, as they left it. */
+static int open_parked(struct job *job, const struct sv_open_options *opts,
+		       struct sv_store **ret_store, struct err *err)
+{
+	char question[200];
+	bool stale = false;
+	int rc = parked_vm_restore(&job->parked, &job->stick, &job->vm, opts, ret_store, &stale,
+				   err);
+
+	if (rc < 0 && !(stale && !job->unparks))
+		return -1;
+	snprintf(question, sizeof question,
+		 "The disk of %s was used elsewhere since: what was parked fits it no more. "
+		 "Discard what it had written, too?",
+		 job->vm.name);
+	if (rc < 0 && ask_cold(job, question, err) < 0)
+		return -1;
+	if (job->unparks)
+		return 0;
+	if (parked_vm_consume(&job->parked, &job->stick, &job->vm, err) < 0) {
+		if (rc == 0)
+			sv_store_abandon(*ret_store);
+		return -1;
+	}
+	parked_vm_free(&job->parked);
+	return rc == 0 ? 0 : vm_store_open(&job->stick, &job->vm, opts, ret_store, err);
+}
+
+static int open_store(struct job *job, struct sv_store **ret_store, struct err *err)
 {
 	const struct sv_open_options opts = {
 		.batch_bytes = job->plan.batch_bytes,
@@ -267,7 +354,9 @@ static int open_store(const struct job *job, struct sv_store **ret_store, struct
 		.map_ram_bytes = job->plan.map_ram_bytes,
 	};
 
-	return vm_store_open(&job->stick, &job->vm, &opts, ret_store, err);
+	if (!job->parked.data)
+		return vm_store_open(&job->stick, &job->vm, &opts, ret_store, err);
+	return open_parked(job, &opts, ret_store, err);
 }
 
 /* The firmware's variables belong to the VM: copied once, then its own. */
@@ -333,6 +422,8 @@ static int session(struct job *job, struct err *err)
 		.plan = &job->plan,
 		.argv = &job->argv,
 		.dir = &job->dir,
+		.park_key = job->park_key,
+		.parked = job->unparks ? &job->parked : NULL,
 		.may_ask = ui_interactive(),
 		.say = say,
 		.running = on_running,
@@ -343,11 +434,16 @@ static int session(struct job *job, struct err *err)
 	int status;
 
 	run_block_signals();
+	if (park_key_load(&job->stick, &job->vm, true, job->park_key, err) < 0)
+		return err->status;
 	if (open_store(job, &store, err) < 0)
 		return err->status;
 	say_room(job, store);
 	if (prepare_vars(job, err) < 0 || run_dir_make(&job->dir, err) < 0) {
-		vm_store_close(&job->stick, &job->vm, store, &ignored);
+		if (job->unparks) /* another host must still be told that something is missing */
+			sv_store_abandon(store);
+		else
+			vm_store_close(&job->stick, &job->vm, store, &ignored);
 		return err->status;
 	}
 	status = run_vm(&req, store, err);
@@ -390,8 +486,11 @@ static int start(struct job *job)
 	/* Then what takes no time; the facts take a second or two where KVM is broken. */
 	if (check_last_host(job, &err) < 0)
 		return ui_fail(job->args, &err);
+	if (take_parked(job, &err) < 0)
+		return ui_fail(job->args, &err);
 	make_plan(job);
-	if (plan_check(&job->plan, &err) < 0 || check_files(job, &err) < 0 ||
+	if (plan_check(&job->plan, &err) < 0 || (job->unparks && check_machine(job, &err) < 0) ||
+	    check_files(job, &err) < 0 ||
 	    carry_program(job->plan.qemu, job->stick.dir, &job->carried, &job->qemu, &err) < 0)
 		return ui_fail(job->args, &err);
 	job->plan.qemu = job->qemu;
@@ -414,6 +513,8 @@ static void job_free(struct job *job)
 	free(job->serial);
 	free(job->qemu);
 	carry_end(&job->carried);
+	parked_vm_free(&job->parked);
+	explicit_bzero(job->park_key, sizeof job->park_key);
 }
 
 int cmd_run(const struct args *args)

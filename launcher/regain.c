@@ -321,15 +321,20 @@ bool regain_take(struct regain *r, struct regain_news *ret_news)
 	return fresh;
 }
 
-void regain_free(struct regain *r)
+void regain_stop(struct regain *r)
 {
-	if (!r)
-		return;
 	pthread_mutex_lock(&r->lock);
 	r->cancel = true;
 	pthread_cond_broadcast(&r->wake);
 	while (r->busy) /* G1 */
 		pthread_cond_wait(&r->wake, &r->lock);
 	pthread_mutex_unlock(&r->lock);
+}
+
+void regain_free(struct regain *r)
+{
+	if (!r)
+		return;
+	regain_stop(r);
 	lose_owner(r);
 }

@@ -43,6 +43,8 @@ int regain_fd(const struct regain *regain);
 void regain_look(struct regain *regain);
 /* The news since, if there are any. */
 bool regain_take(struct regain *regain, struct regain_news *ret_news);
+/* Ends the looking, as regain_free does; what it has found can still be taken. */
+void regain_stop(struct regain *regain);
 /* Ends the looking; waits while the store is being attached, but not for a dead mount. The store
  * is the caller's again afterwards. Takes NULL. */
 void regain_free(struct regain *regain);

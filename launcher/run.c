@@ -39,7 +39,8 @@ enum {
 	AT_CONSOLE,
 	AT_CONTROL = AT_CONSOLE + CONSOLE_POLLS,
 	AT_PULL = AT_CONTROL + CONTROL_POLLS,
-	POLLS = AT_PULL + PULL_POLLS,
+	AT_PARK = AT_PULL + PULL_POLLS,
+	POLLS,
 };
 
 int64_t session_now_ms(void)
@@ -131,7 +132,9 @@ static void accept_qmp(struct session *s)
 	close(s->qmp_listen_fd);
 	s->qmp_listen_fd = -1;
 	s->qmp = qmp_new(fd, events_take, s);
-	if (s->qmp)
+	if (s->qmp && s->req->parked)
+		unpark_begin(s);
+	else if (s->qmp)
 		events_ask_status(s);
 }
 
@@ -178,7 +181,7 @@ static int wait_ms(const struct session *s)
 	int64_t wait;
 	int qmp_ms = s->qmp ? qmp_wait_ms(s->qmp) : -1;
 
-	next = min_ms(next, pull_next_ms(s));
+	next = min_ms(next, min_ms(pull_next_ms(s), s->migration.look_ms));
 	next = min_ms(next, min_ms(s->due.lost_ms, min_ms(s->due.retry_ms, s->due.calm_ms)));
 	wait = next == INT64_MAX ? -1 : next <= now ? 0 : min_ms(next - now, 3600000);
 	if (qmp_ms >= 0 && (wait < 0 || qmp_ms < wait))
@@ -225,6 +228,7 @@ static void fill_polls(struct session *s, struct pollfd *polls)
 	if (s->asking)
 		polls[AT_ANSWER] = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
 	pull_polls(s, polls + AT_PULL);
+	park_poll(s, polls + AT_PARK);
 }
 
 static void loop(struct session *s)
@@ -249,6 +253,7 @@ static void loop(struct session *s)
 		ending_on_key(s, console_pump(&s->console, polls + AT_CONSOLE, console_count));
 		control_pump(&s->control, polls + AT_CONTROL, control_count, requests_take, s);
 		pull_pump(s, polls + AT_PULL);
+		park_pump(s, polls + AT_PARK);
 		tick(s);
 	}
 	pump_qmp(s, 0); /* the last events */
@@ -277,7 +282,8 @@ static enum exit_status judge(struct session *s, struct err *err)
 	}
 	if (s->ending >= ENDING_FORCED) {
 		if (s->forced_status != EXIT_DONE)
-			err_set(err, s->forced_status, "%s: ended by force", name);
+			err_set(err, s->forced_status, "%s: %s", name,
+				s->forced_why[0] ? s->forced_why : "ended by force");
 		return s->forced_status;
 	}
 	if (run_qemu_fine(&s->qemu) && strcmp(s->shutdown_reason, "host-signal") != 0)
@@ -286,6 +292,13 @@ static enum exit_status judge(struct session *s, struct err *err)
 	if (run_qemu_fine(&s->qemu))
 		snprintf(how, sizeof how, "was told to end by a signal from outside");
 	say_last_words(s);
+	if (s->park.state == PARK_LOADING) {
+		err_set(err, EXIT_NO_RESUME,
+			"%s: QEMU did not take its parked state and %s; the state is kept; "
+			"'stickvm run --cold %s' discards it",
+			name, how, name);
+		return EXIT_NO_RESUME;
+	}
 	err_set(err, EXIT_FAILED, "%s: QEMU %s; what the guest had flushed is on the stick", name,
 		how);
 	return EXIT_FAILED;
@@ -302,6 +315,7 @@ static enum exit_status finish(struct session *s, enum exit_status status, struc
 		close(s->qmp_listen_fd);
 	run_qemu_free(&s->qemu); /* I2 */
 	pull_end(s);
+	park_end(s);
 	if (run_disk_close(&s->disk, s->req->stick, s->req->vm, &close_err) < 0) {
 		if (status != EXIT_DONE)
 			session_say(s, "%s", err->text);
@@ -329,6 +343,7 @@ enum exit_status run_vm(const struct run_request *req, struct sv_store *store, s
 	s->disk.ended_fd = s->qemu.words_fd = -1;
 	s->control.listen_fd = s->console.listen_fd = s->console.fd = -1;
 	s->pull.agent.fd = -1;
+	park_init(s);
 	s->due = (struct due){.press_ms = INT64_MAX,
 			      .force_ms = INT64_MAX,
 			      .kill_ms = INT64_MAX,

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "argv.h"
+#include "parked_vm.h"
 #include "plan.h"
 #include "run_dir.h"
 #include "stick.h"
@@ -18,6 +19,8 @@ struct run_request {
 	const struct plan *plan;
 	const struct argv *argv;   /* of QEMU, for the paths in `dir` */
 	const struct run_dir *dir; /* made */
+	const uint8_t *park_key;   /* PARK_KEY_BYTES; NULL: it cannot be parked */
+	struct parked_vm *parked;  /* QEMU waits for this machine (-incoming defer); NULL: none */
 	bool may_ask;		   /* questions may be asked on the terminal */
 	/* One line for the user, without a newline. */
 	void (*say)(void *ctx, const char *text);

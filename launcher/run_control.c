@@ -272,3 +272,59 @@ int control_ask(const char *uuid, json_t *request, int timeout_ms, json_t **ret_
 	json_decref(request);
 	return rc;
 }
+
+enum { STATUS_MS = 5000, FOUND_MOST = 2 };
+
+struct find {
+	const char *name;
+	json_t *status; /* of the first that fits */
+	unsigned count;
+};
+
+static bool fits(const struct find *find, const json_t *status)
+{
+	const char *name = json_string_value(json_object_get(status, "name"));
+	const char *state = json_string_value(json_object_get(status, "state"));
+
+	if (find->name)
+		return name && strcmp(name, find->name) == 0;
+	return state && strcmp(state, "frozen") == 0;
+}
+
+static int look_at(void *ctx, const char *path)
+{
+	struct search search = {.fd = -1};
+	struct find *find = ctx;
+	json_t *request, *status = NULL;
+	struct err ignored;
+
+	if (try_connect(&search, path) < 0)
+		return -1;
+	request = json_pack("{s:s}", "do", "status");
+	if (converse(search.fd, request, STATUS_MS, &status, &ignored) == 0 && fits(find, status)) {
+		if (!find->status)
+			find->status = json_incref(status);
+		find->count += !json_equal(find->status, status) || find->count == 0;
+	}
+	json_decref(status);
+	json_decref(request);
+	close(search.fd);
+	return -1; /* all of them */
+}
+
+int control_find(const char *name, json_t **ret_status, struct err *err)
+{
+	struct find find = {.name = name};
+
+	run_dir_each_control(look_at, &find);
+	if (find.count == 1) {
+		*ret_status = find.status;
+		return 0;
+	}
+	json_decref(find.status);
+	if (find.count >= FOUND_MOST)
+		return err_set(err, EXIT_USAGE, "several VMs run that could be meant; name one");
+	if (name)
+		return err_set(err, EXIT_FAILED, "%s: it is not running on this host", name);
+	return err_set(err, EXIT_FAILED, "no VM is frozen on this host; name one");
+}

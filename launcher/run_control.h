@@ -14,9 +14,9 @@
 
 /*
  * A request is one line, {"do": "status"} or {"do": "stop", "timeout_s": 60, "force": false}
- * or {"do": "resume", "grace": false};
+ * or {"do": "resume", "grace": false} or {"do": "park"};
  * its reply is one line as well: {"ok": true, ...} or {"ok": false, "error": "..."}. The reply to
- * "stop" comes when the disk is closed.
+ * "stop" comes when the disk is closed, the one to "park" when the session has ended.
  */
 enum { CONTROL_CLIENTS = 8, CONTROL_LINE_BYTES = 4096, CONTROL_POLLS = CONTROL_CLIENTS + 1 };
 
@@ -59,5 +59,9 @@ void control_close(struct control *control);
  */
 int control_ask(const char *uuid, json_t *request, int timeout_ms, json_t **ret_reply,
 		bool *ret_running, struct err *err);
+
+/* The status of the session of the VM of this name (NULL: the only one that is frozen), found
+ * without its stick. The caller's. EXIT_NO_STICK where there is none, or more than one. */
+int control_find(const char *name, json_t **ret_status, struct err *err);
 
 #endif

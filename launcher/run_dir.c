@@ -75,7 +75,7 @@ int run_dir_name(const char *uuid, struct run_dir *ret_dir, struct err *err)
 	    join(d.disk, d.mount, "disk.raw") < 0 || join(d.control, d.dir, "control.sock") < 0 ||
 	    join(d.qmp, d.dir, "qmp.sock") < 0 || join(d.agent, d.dir, "agent.sock") < 0 ||
 	    join(d.serial, d.dir, "serial.sock") < 0 || join(d.screen, d.dir, "screen.sock") < 0 ||
-	    join(d.log, d.dir, "run.log") < 0)
+	    join(d.park, d.dir, "park.sock") < 0 || join(d.log, d.dir, "run.log") < 0)
 		return err_set(err, EXIT_FAILED, "%s: the path is too long for sockets", base.path);
 	*ret_dir = d;
 	return 0;
@@ -127,8 +127,8 @@ static void unmount_dead(const char *path)
 
 static void empty(const struct run_dir *dir)
 {
-	const char *const sockets[] = {dir->control, dir->qmp, dir->agent, dir->serial,
-				       dir->screen};
+	const char *const sockets[] = {dir->control, dir->qmp,	  dir->agent,
+				       dir->serial,  dir->screen, dir->park};
 
 	unmount_dead(dir->mount);
 	for (size_t i = 0; i < sizeof sockets / sizeof sockets[0]; i++)
@@ -178,6 +178,27 @@ int run_dir_find_control(const char *uuid, int (*found)(void *ctx, const char *p
 		glob(patterns[i], i ? GLOB_APPEND : 0, NULL, &matches);
 	for (size_t i = 0; rc < 0 && i < matches.gl_pathc; i++)
 		rc = try_path(matches.gl_pathv[i], uuid, found, ctx);
+	globfree(&matches);
+	return rc;
+}
+
+int run_dir_each_control(int (*found)(void *ctx, const char *path), void *ctx)
+{
+	static const char *const patterns[] = {"/run/user/*/stickvm/*/control.sock",
+					       "/tmp/stickvm-*/*/control.sock"};
+	char own[RUN_PATH_BYTES + 32];
+	struct base base;
+	glob_t matches = {0};
+	int rc = -1;
+
+	if (pick_base("", &base)) {
+		snprintf(own, sizeof own, "%s/*/control.sock", base.path);
+		glob(own, 0, NULL, &matches);
+	}
+	for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++)
+		glob(patterns[i], matches.gl_pathv ? GLOB_APPEND : 0, NULL, &matches);
+	for (size_t i = 0; rc < 0 && i < matches.gl_pathc; i++)
+		rc = found(ctx, matches.gl_pathv[i]);
 	globfree(&matches);
 	return rc;
 }

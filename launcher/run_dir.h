@@ -20,7 +20,8 @@ struct run_dir {
 	char agent[RUN_PATH_BYTES];
 	char serial[RUN_PATH_BYTES];
 	char screen[RUN_PATH_BYTES];
-	char log[RUN_PATH_BYTES]; /* what a detached run said; stays behind it */
+	char park[RUN_PATH_BYTES]; /* a machine on its way out of QEMU, or into it */
+	char log[RUN_PATH_BYTES];  /* what a detached run said; stays behind it */
 };
 
 /*
@@ -44,5 +45,7 @@ void run_dir_remove(const struct run_dir *dir);
  * other users too where the caller may look there; until it returns 0. Returns 0 then, else -1.
  */
 int run_dir_find_control(const char *uuid, int (*found)(void *ctx, const char *path), void *ctx);
+/* The same for the sessions of all VMs: for who has no stick that would tell the UUID. */
+int run_dir_each_control(int (*found)(void *ctx, const char *path), void *ctx);
 
 #endif

@@ -75,7 +75,9 @@ int run_disk_close(struct run_disk *disk, struct stick *stick, const struct vm *
 		disk->server_error = (int)(intptr_t)server_rc;
 		disk->serving = false;
 	}
-	if (disk->store)
+	if (disk->store && disk->parked)
+		sv_store_abandon(disk->store);
+	else if (disk->store)
 		rc = vm_store_close(stick, vm, disk->store, err);
 	disk->store = NULL;
 	sv_fuse_destroy(disk->fuse);

@@ -18,6 +18,7 @@ struct run_disk {
 	pthread_t server;
 	bool serving;
 	int ended_fd;	  /* readable once the server ended by itself; -1: none */
+	bool parked;	  /* what the store has is safe elsewhere: it is dropped, not closed */
 	int server_error; /* what it ended with, once joined */
 };
 

@@ -80,11 +80,12 @@ static void say_gone(struct session *s, int64_t slept_ms)
 	else
 		session_say(s,
 			    "%s: the stick is gone: the VM is frozen and nothing is lost; plug it "
-			    "in again, in any port, and the VM goes on by itself%s",
-			    name, ways);
+			    "in again, in any port, and the VM goes on by itself; if that will "
+			    "be later, 'stickvm park %s' keeps it on this host%s",
+			    name, name, ways);
 }
 
-void pull_begin(struct session *s, int64_t slept_ms)
+void pull_look_again(struct session *s)
 {
 	struct pull *p = &s->pull;
 	const struct regain_request request = {
@@ -95,8 +96,32 @@ void pull_begin(struct session *s, int64_t slept_ms)
 		.place_bytes = (uint64_t)p->place_bytes,
 	};
 
+	p->regain = regain_start(&request);
+	if (!p->regain)
+		session_say(s,
+			    "%s: no memory to look for the stick; end it with 'stickvm stop "
+			    "--force'",
+			    s->req->vm->name);
+}
+
+/* A machine that is half loaded: its parked state is kept, so it can be loaded again. */
+static void pull_while_loading(struct session *s)
+{
+	snprintf(s->forced_why, sizeof s->forced_why,
+		 "the stick went away before its parked state was loaded; it is kept");
+	ending_force(s, EXIT_NO_STICK);
+}
+
+void pull_begin(struct session *s, int64_t slept_ms)
+{
+	struct pull *p = &s->pull;
+
 	if (p->state != PULL_NOT || s->ending >= ENDING_FORCED || s->disk_lost)
 		return;
+	if (s->park.state == PARK_LOADING) {
+		pull_while_loading(s);
+		return;
+	}
 	if (s->qmp)
 		qmp_send(s->qmp, "stop", NULL, FOR_EVER_MS, NULL, NULL);
 	p->state = PULL_GONE;
@@ -106,12 +131,7 @@ void pull_begin(struct session *s, int64_t slept_ms)
 	s->retry_wait_ms = s->interrupts = 0;
 	sv_store_detach(s->disk.store); /* P2 */
 	say_gone(s, slept_ms);
-	p->regain = regain_start(&request);
-	if (!p->regain)
-		session_say(s,
-			    "%s: no memory to look for the stick; end it with 'stickvm stop "
-			    "--force'",
-			    s->req->vm->name);
+	pull_look_again(s);
 }
 
 static void on_cont(void *ctx, const json_t *result, const char *why)
@@ -178,9 +198,10 @@ static void refuse(struct session *s, const struct regain_news *news)
 		session_say(s,
 			    "%s: the stick is back (%s), but another host has gone on with this "
 			    "disk meanwhile: the VM that is frozen here cannot go on, and nothing "
-			    "was written to the stick; 'stickvm stop --force %s' ends it, and what "
-			    "it had not yet written to the stick is lost then",
-			    name, news->place, name);
+			    "was written to the stick; 'stickvm park %s' keeps its work for an "
+			    "export, 'stickvm stop --force %s' ends it, and what it had not yet "
+			    "written to the stick is lost then",
+			    name, news->place, name, name);
 	else
 		session_say(s,
 			    "%s: the stick is back (%s), but does not hold what it held: the VM "
@@ -204,6 +225,25 @@ static void take_news(struct session *s)
 			session_say(s, "%s: still frozen: %s", s->req->vm->name, news->hint);
 	}
 	free(news);
+}
+
+bool pull_stop_looking(struct session *s)
+{
+	if (s->pull.regain) {
+		regain_stop(s->pull.regain);
+		take_news(s);
+	}
+	if (!pull_frozen(s))
+		return false;
+	regain_free(s->pull.regain);
+	s->pull.regain = NULL;
+	return true;
+}
+
+void pull_set_clock(struct session *s, int64_t lag_ms)
+{
+	s->pull.lag_ms += lag_ms;
+	agent_set_clock(&s->pull.agent, s->req->dir->agent, AGENT_MS);
 }
 
 /* The guest's clock stood still for as long as the VM was frozen. */

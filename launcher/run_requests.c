@@ -20,6 +20,8 @@ static const char *phase_name(const struct session *s)
 		[PHASE_PAUSED] = "paused",
 	};
 
+	if (s->park.state == PARK_SAVING)
+		return "parking";
 	if (pull_frozen(s))
 		return "frozen";
 	return s->ending != ENDING_NOT ? "stopping" : names[s->phase];
@@ -80,6 +82,15 @@ static json_t *resume_reply(struct session *s, const json_t *request)
 	return json_pack("{s:b, s:I}", "ok", 1, "grace_bytes", (json_int_t)disk.grace_bytes);
 }
 
+/* {"do": "park"}: the reply comes when the session has ended, or at once why not. */
+static void take_park(struct session *s, unsigned client)
+{
+	const char *why = park_begin(s, client);
+
+	if (why)
+		control_reply(&s->control, client, refusal(why));
+}
+
 void requests_take(void *ctx, unsigned client, const json_t *request)
 {
 	struct session *s = ctx;
@@ -89,6 +100,8 @@ void requests_take(void *ctx, unsigned client, const json_t *request)
 		control_reply(&s->control, client, status_reply(s));
 	else if (what && strcmp(what, "resume") == 0)
 		control_reply(&s->control, client, resume_reply(s, request));
+	else if (what && strcmp(what, "park") == 0)
+		take_park(s, client);
 	else if (what && strcmp(what, "stop") == 0)
 		take_stop(s, client, request);
 	else

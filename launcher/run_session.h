@@ -10,6 +10,8 @@
 #include "run_console.h"
 #include "run_control.h"
 #include "run_disk.h"
+#include "run_migration.h"
+#include "run_park.h"
 #include "run_pull.h"
 #include "run_qemu.h"
 
@@ -43,10 +45,13 @@ struct session {
 	struct console console;
 	struct control control;
 	struct pull pull;
+	struct park park;
+	struct migration migration;
 
 	enum vm_phase phase;
 	enum ending ending;
 	enum exit_status forced_status; /* of the run where it ends by force */
+	char forced_why[320];		/* and why; "": "ended by force" */
 	struct due due;
 	unsigned interrupts;   /* SIGINTs so far */
 	unsigned terminations; /* SIGTERMs and SIGHUPs so far */
@@ -100,6 +105,32 @@ void pull_let_go(struct session *s);
 void pull_end(struct session *s);
 /* What an end without the stick means, once the disk could not be closed. */
 void pull_explain_end(const struct session *s, struct err *err);
+
+/* Ends the search for the stick; false where it has come back meanwhile, and the VM goes on. */
+bool pull_stop_looking(struct session *s);
+/* Searches anew. */
+void pull_look_again(struct session *s);
+/* The guest's clock is behind by so much: it is set, or the lag is told. */
+void pull_set_clock(struct session *s, int64_t lag_ms);
+
+/* QEMU's state through a socket (run_migration.c). */
+void migration_begin(struct session *s, const char *command, const char *socket);
+void migration_tick(struct session *s);
+void migration_cancel(struct session *s);
+
+/* The VM is parked (run_park.c), or was (run_unpark.c). */
+void park_init(struct session *s);
+/* NULL: it is on its way, and `client` is told how it ended; else why not. */
+const char *park_begin(struct session *s, unsigned client);
+void park_poll(const struct session *s, struct pollfd *poll);
+void park_pump(struct session *s, const struct pollfd *poll);
+/* Whatever was under way; QEMU has ended. */
+void park_end(struct session *s);
+/* The thread that carries the bytes, one at a time. */
+int park_thread(struct session *s, void *(*work)(void *arg));
+void park_join(struct session *s);
+void unpark_begin(struct session *s);
+void unpark_pump(struct session *s);
 
 /* What other processes ask (run_requests.c). */
 control_on_request requests_take;

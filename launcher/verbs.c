@@ -111,7 +111,9 @@ static const struct opt opts_run[] = {
 	 .type = OPT_CHOICE,
 	 .arg = "stick|host",
 	 .help = "where a flush of the guest must have arrived (default: the VM's setting)"},
-	{.name = "cold", .help = "discard a suspended state and start afresh"},
+	{.name = "cold",
+	 .help = "discard a suspended or parked state, after asking, and start afresh"},
+	OPT_YES,
 	{.name = "take-over", .help = "go on although another host ended uncleanly"},
 	{.name = "detach", .help = "return as soon as the guest runs"},
 	{0},
@@ -128,6 +130,21 @@ static const struct opt opts_stop[] = {
 	{.name = "force",
 	 .help = "end the guest by force when it does not power off in time (10 s "
 		 "unless --timeout is given)"},
+	{0},
+};
+
+static const struct opt opts_park[] = {
+	{.name = "export",
+	 .type = OPT_FILE,
+	 .arg = "FILE",
+	 .help = "write the disk of the VM that is parked here as a raw image, as it was when it "
+		 "was frozen; its stick must be plugged in"},
+	OPT_YES,
+	{0},
+};
+
+static const struct opt opts_forget[] = {
+	OPT_YES,
 	{0},
 };
 
@@ -214,7 +231,17 @@ const struct verb verbs[] = {
 	 .run = cmd_stop,
 	 .help = "ask a running VM to power off"},
 	LATER("suspend", "[NAME]", "freeze a VM to the stick"),
-	LATER("park", "[NAME]", "freeze a VM to this host when the stick is gone"),
+	{.name = "park",
+	 .operands = "[NAME]",
+	 .max = 1,
+	 .opts = opts_park,
+	 .run = cmd_park,
+	 .help = "freeze a VM to this host when the stick is gone",
+	 .more = "For a VM that is frozen because its stick was pulled. Its memory and what the "
+		 "stick does not have yet are kept on this host's disk, under a key that is on the "
+		 "stick alone, and 'stickvm run' ends. Days later, with the stick plugged in on "
+		 "this host, 'stickvm run' goes on from there. The first time that a VM is kept on "
+		 "this host it asks."},
 	{.name = "resume",
 	 .operands = "[NAME]",
 	 .max = 1,
@@ -293,7 +320,13 @@ const struct verb verbs[] = {
 	LATER("compact", "[NAME]", "clean now"),
 	LATER("doctor", "", "what is wrong on this host and this stick"),
 	LATER("passwd", "[NAME]", "change the passphrase"),
-	LATER("forget", "", "remove what this host keeps"),
+	{.name = "forget",
+	 .operands = "",
+	 .opts = opts_forget,
+	 .run = cmd_forget,
+	 .help = "remove what this host keeps: VMs that are parked here",
+	 .more = "Lists them, and asks. What a parked VM had not written to its stick is lost "
+		 "then."},
 	LATER("update", "", "renew program and QEMU on the stick"),
 	LATER("bus", "NAME BUS", "move the root disk to another bus"),
 	LATER("eject", "", "make it safe to unplug the stick"),

@@ -12,6 +12,7 @@ verb_run cmd_init;
 verb_run cmd_create;
 verb_run cmd_run;
 verb_run cmd_stop;
+verb_run cmd_park;
 verb_run cmd_resume;
 verb_run cmd_mount;
 verb_run cmd_umount;
@@ -21,6 +22,7 @@ verb_run cmd_set;
 verb_run cmd_delete;
 verb_run cmd_wear;
 verb_run cmd_check;
+verb_run cmd_forget;
 verb_run cmd_help;
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "file.h"
 #include "lock_holder.h"
+#include "park_home.h"
 #include "stickvm/place.h"
 
 char *vm_store_path(const struct stick *stick, const struct vm *vm)
@@ -117,8 +118,36 @@ int vm_store_fail(struct err *err, const struct vm *vm, int rc)
 		       file_advice(rc));
 }
 
+/* Whoever writes to a disk that is parked here would end what is parked; and a mark of another
+ * host's parked state that is on its way back says that nobody has (K2 in parked_vm.c). */
+static int respect_parked(const struct stick *stick, const struct vm *vm, struct err *err)
+{
+	int rc;
+
+	if (vm->uuid && park_home_holds(vm->uuid))
+		return err_set(err, EXIT_LOCKED,
+			       "%s: it is parked on this host; go on with 'stickvm run %s', or "
+			       "discard that with 'stickvm run %s --cold'",
+			       vm->name, vm->name, vm->name);
+	rc = park_marker_clear(stick, vm);
+	return rc < 0 ? err_set(err, file_status(rc),
+				"%s: the mark of a parked state cannot be "
+				"removed: %s; %s",
+				vm->name, strerror(-rc), file_advice(rc))
+		      : 0;
+}
+
 int vm_store_open(const struct stick *stick, const struct vm *vm,
 		  const struct sv_open_options *opts, struct sv_store **ret_store, struct err *err)
+{
+	if ((!opts || !opts->read_only) && respect_parked(stick, vm, err) < 0)
+		return -1;
+	return vm_store_open_after(stick, vm, opts, NULL, NULL, ret_store, err);
+}
+
+int vm_store_open_after(const struct stick *stick, const struct vm *vm,
+			const struct sv_open_options *opts, vm_store_step *step, void *ctx,
+			struct sv_store **ret_store, struct err *err)
 {
 	struct sv_open_options mine = opts ? *opts : (struct sv_open_options){0};
 	char *path = vm_store_path(stick, vm);
@@ -138,6 +167,10 @@ int vm_store_open(const struct stick *stick, const struct vm *vm,
 		return -1;
 	}
 	free(path);
+	if (step && step(ctx, dev, err) < 0) {
+		sv_dev_close(dev);
+		return -1;
+	}
 	rc = sv_store_open(dev, &mine, ret_store);
 	if (rc < 0) {
 		sv_dev_close(dev);

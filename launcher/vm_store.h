@@ -18,12 +18,21 @@ void vm_store_host(char ret_host[64]);
 /*
  * Opens the store of a VM, recovering it. `opts` may be NULL; without a host in it this one's is
  * taken. On failure: missing or gone EXIT_NO_STICK, in use EXIT_LOCKED, damaged EXIT_DAMAGE, of
- * a newer version or not permitted EXIT_FAILED. On success close it with vm_store_close. Starts
+ * a newer version or not permitted EXIT_FAILED; for writing while the VM is parked on this host
+ * EXIT_LOCKED. On success close it with vm_store_close. Starts
  * threads (unless opts->manual), so a daemon forks before.
  */
 int vm_store_open(const struct stick *stick, const struct vm *vm,
 		  const struct sv_open_options *opts, struct sv_store **ret_store, struct err *err);
 
+/*
+ * The same with a step in between: `step` (may be NULL) is called with the place, which it borrows,
+ * before the store in it is opened. Does not ask whether the VM is parked on this host.
+ */
+typedef int vm_store_step(void *ctx, struct sv_dev *dev, struct err *err);
+int vm_store_open_after(const struct stick *stick, const struct vm *vm,
+			const struct sv_open_options *opts, vm_store_step *step, void *ctx,
+			struct sv_store **ret_store, struct err *err);
 /* Closes it, and takes its counters into the stick's ledger (unless it was opened read-only).
  * The store is gone afterwards in any case. */
 int vm_store_close(struct stick *stick, const struct vm *vm, struct sv_store *store,

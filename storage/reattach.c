@@ -273,8 +273,8 @@ static int check_size(struct attempt *a)
 
 /* ---- going on ---- */
 
-/* A4; with the lock held. */
-static void shift(struct sv_store *s, uint32_t len_bytes)
+/* A4 */
+void sv_reattach_shift(struct sv_store *s, uint64_t len_bytes)
 {
 	s->ledger.stick_written_bytes += len_bytes;
 	s->ledger.metadata_bytes += len_bytes;
@@ -302,7 +302,7 @@ static int write_again(struct attempt *a, struct sv_kept *kept, uint64_t flushed
 	if (!kept->doubtful && kept->end_bytes <= flushed_bytes)
 		a->did.missing_bytes += kept->len_bytes;
 	pthread_mutex_lock(&s->lock);
-	shift(s, kept->len_bytes);
+	sv_reattach_shift(s, kept->len_bytes);
 	kept->end_bytes = s->ledger.stick_written_bytes;
 	kept->doubtful = true;
 	pthread_mutex_unlock(&s->lock);
@@ -439,6 +439,8 @@ int sv_store_reattach(struct sv_store *s, struct sv_dev *dev, struct sv_reattach
 	sv_why("%s", "");
 	if (!sv_is_detached(s))
 		return -EALREADY;
+	if (atomic_load(&s->parking))
+		return -EBUSY;
 	if (posix_memalign((void **)&a.buf, 4096, sv_max64(s->stage_bytes, SV_ANCHOR_BYTES)))
 		return -ENOMEM;
 	pthread_mutex_lock(&s->cleaning);

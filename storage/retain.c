@@ -292,6 +292,18 @@ void sv_retain_cut(struct sv_store *s, uint64_t seq)
 		give_back(&s->retain, sv_retain_nth(s, --s->retain.count));
 }
 
+int sv_retain_restore(struct sv_store *s, const struct sv_kept *kept, const uint8_t *bytes)
+{
+	struct sv_retain *k = &s->retain;
+	struct sv_kept mine = *kept;
+
+	if (k->count == k->pieces || kept->len_bytes % k->piece_bytes || !reserve(k, &mine))
+		return -EBADMSG;
+	fill_pieces(k, &mine, bytes);
+	*sv_retain_nth(s, k->count++) = mine;
+	return 0;
+}
+
 void sv_retain_release(struct sv_store *s, const struct sv_kept *kept)
 {
 	pthread_mutex_lock(&s->lock);

@@ -150,6 +150,8 @@ static int block_in_batch(struct sv_store *s, uint64_t lba, uint8_t **ret_block,
 		uint8_t *p = sv_batch_find(b, &s->arena, lba, &zero);
 		int r;
 
+		if (s->parking)
+			return -ENODEV; /* X1 */
 		*ret_new = !p;
 		if (!p) {
 			if (!sv_has_space(s, 1))
@@ -214,9 +216,9 @@ static int write_partial(struct sv_store *s, const uint8_t *src, uint64_t lba, s
 
 	pthread_mutex_lock(&s->lock);
 	do {
-		r = 0;
+		r = s->parking ? -ENODEV : 0; /* X1 */
 		p = sv_batch_find(&s->batch[s->open], &s->arena, lba, &zero);
-		if (!p)
+		if (!p && r == 0)
 			r = bring_in(s, lba, &p);
 	} while (r == -EAGAIN);
 	if (r == 0) {
@@ -285,7 +287,7 @@ int sv_store_flush(struct sv_store *s)
 	uint64_t stamp;
 	int r;
 
-	if (s->opts.read_only)
+	if (s->opts.read_only || atomic_load(&s->parking)) /* X1 */
 		return 0;
 	pthread_mutex_lock(&s->lock);
 	stamp = s->stamp;
@@ -310,6 +312,9 @@ static int discard_whole(struct sv_store *s, uint64_t lba, uint64_t end)
 	for (;;) {
 		struct sv_batch *b = &s->batch[s->open];
 
+		r = -ENODEV;
+		if (s->parking)
+			break; /* X1 */
 		if (sv_batch_empty(b))
 			b->first_ms = sv_now_ms();
 		r = sv_batch_discard(b, &s->arena, lba, end);

@@ -146,7 +146,8 @@ struct sv_store {
 	struct sv_dev *dev; /* D1 (attach.c) */
 	pthread_rwlock_t dev_lock;
 	atomic_bool detached;
-	bool owns_dev; /* it was opened: what goes away is closed here */
+	atomic_bool parking; /* X1 (park.c); set under `lock` */
+	bool owns_dev;	     /* it was opened: what goes away is closed here */
 	struct sv_retain retain;
 	struct sv_geometry geo;
 	struct sv_open_options opts;
@@ -259,10 +260,16 @@ void sv_retain_adopt(struct sv_store *s, const struct sv_walk *w, const struct s
 void sv_retain_adopt_apart(struct sv_store *s, struct sv_walk *w, const struct sv_walked *v);
 bool sv_is_kept(struct sv_store *s, uint64_t place);
 void sv_retain_cut(struct sv_store *s, uint64_t seq);
+/* Puts one back that was parked; -EBADMSG where it cannot have been kept here. */
+int sv_retain_restore(struct sv_store *s, const struct sv_kept *kept, const uint8_t *bytes);
 void sv_retain_copy(const struct sv_store *s, const struct sv_kept *kept, uint8_t *dst);
 bool sv_retain_same(const struct sv_store *s, const struct sv_kept *kept, const uint8_t *bytes);
 /* Serves a read of the device out of what is kept; false where it is not all there. */
 bool sv_retain_read(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place);
+
+/* ---- reattach.c ---- */
+/* So many bytes were written to the stick that are not part of the log. With the lock held. */
+void sv_reattach_shift(struct sv_store *s, uint64_t len_bytes);
 
 /* ---- log.c: the head of the chain ---- */
 /* The segment's part of an address, and back. */

@@ -206,7 +206,7 @@ struct sv_reattach {
  * -EMEDIUMTYPE: another store, or none. Nothing was written.
  * -EUCLEAN: what must be there is not, and is not in memory either. Nothing was written.
  * -ENODEV, -EIO: the device went away again, or fails.
- * -EALREADY: the store is not detached. -ENOMEM.
+ * -EALREADY: the store is not detached. -EBUSY: it is being parked (park.h). -ENOMEM.
  */
 int sv_store_reattach(struct sv_store *st, struct sv_dev *dev, struct sv_reattach *ret);
 

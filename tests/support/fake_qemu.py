@@ -45,12 +45,15 @@ if part == "no-monitor":
 
 monitor = socket.socket(socket.AF_UNIX)
 monitor.connect(path_of("qmp"))
-lines = monitor.makefile("rw", newline="\n")
+lines = monitor.makefile("r", newline="\n") # writing to it, too, would drop what it has read
+
+
+def tell(text):
+    monitor.sendall(text.encode())
 
 
 def say(**what):
-    lines.write(json.dumps(what) + "\r\n")
-    lines.flush()
+    tell(json.dumps(what) + "\r\n")
 
 
 def event(name, **data):
@@ -69,9 +72,42 @@ def shutdown(reason):
     sys.exit(0)
 
 
+MACHINE = b"the machine " * 50000
+migration = "none"
+
+
+def migrate_out(uri):
+    out = socket.socket(socket.AF_UNIX)
+    out.connect(uri[len("unix:"):])
+    out.sendall(MACHINE)
+    out.close()
+    return "failed" if part == "migrate-fails" else "completed"
+
+
+def migrate_in(uri, reply):
+    door = socket.socket(socket.AF_UNIX)
+    door.bind(uri[len("unix:"):])
+    door.listen(1)
+    reply()
+    got = b""
+    peer = door.accept()[0]
+    while True:
+        more = peer.recv(1 << 16)
+        if not more:
+            break
+        got += more
+    if got != MACHINE:
+        note("not the machine")
+        sys.exit(1)
+    note("loaded")
+    if part == "incoming-dies":
+        print("error while loading state", file=sys.stderr)
+        sys.exit(1)
+    return "active" if part == "incoming-hangs" else "completed"
+
+
 if part == "rude":
-    lines.write("SSH-2.0-OpenSSH\n")
-    lines.flush()
+    tell("SSH-2.0-OpenSSH\n")
     time.sleep(600)
 
 say(QMP={"version": {}, "capabilities": []})
@@ -82,8 +118,17 @@ for line in lines:
     note(name)
     if part == "deaf" and name in ("quit", "system_powerdown"):
         continue # no reply, ever
-    say(**{"return": {"status": "running"} if name == "query-status" else {}},
-        id=command["id"])
+    answers = {"query-status": {"status": "running"}, "query-migrate": {"status": migration}}
+
+    def reply():
+        say(**{"return": answers.get(name, {})}, id=command["id"])
+
+    if name == "migrate-incoming":
+        migration = migrate_in(command["arguments"]["uri"], reply)
+        continue
+    reply()
+    if name == "migrate":
+        migration = migrate_out(command["arguments"]["uri"])
     if name == "query-status" and part in ("errors", "fails"):
         io_error(**{"node_name": "cd0"})
         io_error()

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* store_yank.c: the stick is pulled at any write, comes back, and nothing at all is missing. */
+/* store_yank.c: the stick is pulled at any write, comes back, and nothing at all is missing; also
+ * where the process ends in between and what it had is parked (park.h). */
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -12,16 +13,18 @@
 
 #include <cmocka.h>
 
+#include "box.h"
 #include "dev_crash.h"
 #include "effort.h"
 #include "prng.h"
+#include "stickvm/park.h"
 #include "stickvm/store.h"
 #include "store_runner.h"
 
 /*
  * Without arguments: the default tier. With them, one run, or many of one kind:
  *   unit-store_yank --geometry=N --mode=plain|liar|paired --seed=N --ops=N
- *                   [--pull=before|inside|after:WRITE:SEED] [--seeds=N]
+ *                   [--pull=before|inside|after:WRITE:SEED] [--seeds=N] [--park]
  * Without --pull: at every write of the run, before, inside and after it.
  *
  * The oracle is the strictest there is: an array with everything that was ever acknowledged. The
@@ -48,10 +51,11 @@ struct run {
 	struct prng rng;
 	uint8_t *disk, *buf; /* what was acknowledged; one operation */
 	unsigned pulls;	     /* so far */
+	bool parks;	     /* the process ends at each pull */
 	char why[300];
 };
 
-static uint64_t runs_done, pulls_done, second_pulls;
+static uint64_t runs_done, pulls_done, second_pulls, opens_cut, unsealed_bytes;
 static struct sv_reattach did_all;
 
 static bool failed(struct run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -164,8 +168,104 @@ static bool use_detached(struct run *run)
 	return true;
 }
 
+/* ---- parked meanwhile ---- */
+
+static bool park(struct run *run, struct box *box)
+{
+	int r = sv_store_park_begin(run->store);
+
+	if (r < 0)
+		return failed(run, "park: %s", strerror(-r));
+	memset(run->buf, 9, 4096);
+	if (sv_store_write(run->store, run->buf, 4096, 0) != -ENODEV ||
+	    sv_store_discard(run->store, 4096, 0) != -ENODEV)
+		return failed(run, "a write while it is parked");
+	r = sv_store_flush(run->store);
+	if (r < 0)
+		return failed(run, "a flush while it is parked: %s", strerror(-r));
+	r = sv_store_park(run->store, box_put, box);
+	sv_store_abandon(run->store);
+	run->store = NULL;
+	return r == 0 ? true : failed(run, "park: %s", strerror(-r));
+}
+
+/*
+ * One attempt of another process to go on: -ENODEV where the power failed in it. Where it failed
+ * behind the write-back, another session may have begun: its own, as the caller knows (park.h).
+ */
+static int attempt(struct run *run, struct box *box, const struct dev_crash_cut *back,
+		   const struct dev_crash_cut *opening, bool *opened)
+{
+	struct sv_parked *parked;
+	struct sv_dev *dev;
+	struct sv_reattach did = {0};
+	int r;
+
+	box->at = 0;
+	r = sv_parked_read(box_get, box, &parked);
+	if (r < 0)
+		return r;
+	dev = dev_crash_open(run->medium, back);
+	r = sv_parked_write_back(parked, dev, &did);
+	sv_dev_close(dev);
+	did_all.verified_bytes += did.verified_bytes;
+	did_all.rewritten_bytes += did.rewritten_bytes;
+	if (r == -ESTALE && *opened)
+		r = 0;
+	if (r == 0) {
+		*opened = true;
+		if (open_store(run, opening, &r))
+			r = sv_parked_apply(parked, run->store);
+	}
+	sv_parked_free(parked);
+	if (r < 0) {
+		sv_store_abandon(run->store);
+		run->store = NULL;
+	}
+	return r;
+}
+
+static bool unpark(struct run *run, struct box *box)
+{
+	uint64_t seed = prng_next(&run->rng) >> 40;
+	struct dev_crash_cut quiet = cut_of(run, DEV_CRASH_NEVER, 0, seed);
+	struct dev_crash_cut back =
+		cut_of(run, DEV_CRASH_BEFORE + seed / 2 % 3, 1 + seed / 6 % 4, seed);
+	struct dev_crash_cut opening =
+		cut_of(run, DEV_CRASH_BEFORE + seed / 2 % 3, 1 + seed / 6 % 12, seed);
+	bool cut_back = seed % 2, opened = false;
+	int r = attempt(run, box, cut_back ? &back : &quiet, cut_back ? &quiet : &opening, &opened);
+
+	second_pulls += r == -ENODEV && !opened;
+	opens_cut += r == -ENODEV && opened;
+	if (r == -ENODEV)
+		r = attempt(run, box, &quiet, &quiet, &opened);
+	return r == 0 ? true : failed(run, "go on: %s: %s", strerror(-r), sv_store_why());
+}
+
+static bool park_and_go_on(struct run *run)
+{
+	struct sv_parked_info info;
+	struct sv_parked *parked;
+	struct box box = {0};
+	bool good;
+
+	pulls_done++;
+	run->pulls++;
+	if (!park(run, &box))
+		return false;
+	assert_int_equal(sv_parked_read(box_get, &box, &parked), 0);
+	assert_int_equal(box.at, box.count);
+	sv_parked_info(parked, &info);
+	sv_parked_free(parked);
+	unsealed_bytes += info.unsealed_bytes;
+	good = unpark(run, &box);
+	box_free(&box);
+	return good;
+}
+
 /* The stick comes back; now and then it is pulled again before it is attached. */
-static bool plug(struct run *run)
+static bool reattach(struct run *run)
 {
 	uint64_t seed = prng_next(&run->rng) >> 40;
 	struct dev_crash_cut again =
@@ -195,6 +295,14 @@ static bool plug(struct run *run)
 	did_all.rewritten_bytes += did.rewritten_bytes;
 	did_all.missing_bytes += did.missing_bytes;
 	return true;
+}
+
+/* It comes back to this process, or to another one. */
+static bool plug(struct run *run)
+{
+	if (run->parks)
+		return park_and_go_on(run);
+	return reattach(run);
 }
 
 /* After a call: false when it has failed for good. *ret_again: the stick was away, call again. */
@@ -433,6 +541,8 @@ static bool work(struct run *run, uint64_t *ret_writes)
 	return judge(run);
 }
 
+static bool parks; /* of the runs to come */
+
 static bool one_run(const struct runner_config *config, const struct pull *pull,
 		    uint64_t *ret_writes)
 {
@@ -440,13 +550,15 @@ static bool one_run(const struct runner_config *config, const struct pull *pull,
 	bool good;
 
 	prepare(&run, config, pull);
+	run.parks = parks;
 	good = work(&run, ret_writes);
 	runs_done++;
 	if (!good)
 		print_error("store_yank: %s\n  replay: unit-store_yank --geometry=%u --mode=%s "
-			    "--seed=%" PRIu64 " --ops=%u --pull=%s:%" PRIu64 ":%" PRIu64 "\n",
+			    "--seed=%" PRIu64 " --ops=%u --pull=%s:%" PRIu64 ":%" PRIu64 "%s\n",
 			    run.why, config->geometry, mode_names[config->mode], config->seed,
-			    config->ops, when_names[pull->when], pull->write, pull->seed);
+			    config->ops, when_names[pull->when], pull->write, pull->seed,
+			    parks ? " --park" : "");
 	finish(&run);
 	return good;
 }
@@ -509,6 +621,48 @@ static void test_paired(void **state)
 	assert_true(did_all.missing_bytes > 0);
 }
 
+static void parked(enum runner_mode mode)
+{
+	uint64_t runs = runs_done, pulls = pulls_done, second = second_pulls, cut = opens_cut;
+
+	parks = true;
+	did_all = (struct sv_reattach){0};
+	unsealed_bytes = 0;
+	for (unsigned geometry = 0; geometry < runner_geometry_count; geometry++) {
+		struct runner_config config = {
+			.geometry = geometry, .mode = mode, .seed = 31 + geometry, .ops = 60};
+
+		assert_true(pull_everywhere(&config, 7));
+	}
+	parks = false;
+	print_message("store_yank parked, %s: %" PRIu64 " runs, parked %" PRIu64
+		      " times; the way back cut %" PRIu64 " times while writing back, %" PRIu64
+		      " behind; %" PRIu64 " KiB written again, %" PRIu64
+		      " KiB that were in no append\n",
+		      mode_names[mode], runs_done - runs, pulls_done - pulls, second_pulls - second,
+		      opens_cut - cut, did_all.rewritten_bytes / 1024, unsealed_bytes / 1024);
+	assert_true(did_all.rewritten_bytes > 0 && second_pulls > second && unsealed_bytes > 0);
+}
+
+static void test_parked(void **state)
+{
+	(void)state;
+	parked(RUNNER_PLAIN);
+	assert_true(opens_cut > 0);
+}
+
+static void test_parked_liar(void **state)
+{
+	(void)state;
+	parked(RUNNER_LIAR);
+}
+
+static void test_parked_paired(void **state)
+{
+	(void)state;
+	parked(RUNNER_PAIRED);
+}
+
 /* ---- command line ---- */
 
 static bool take_number(const char *arg, const char *name, uint64_t *ret)
@@ -540,6 +694,7 @@ static int take_args(int argc, char **argv)
 			    sscanf(strchr(arg, ':'), ":%" SCNu64 ":%" SCNu64, &pull.write,
 				   &pull.seed) == 2)
 				pull.when = (enum dev_crash_when)w;
+		parks |= strcmp(arg, "--park") == 0;
 		(void)(take_number(arg, "--geometry=", &geometry) ||
 		       take_number(arg, "--seed=", &seed) || take_number(arg, "--ops=", &ops) ||
 		       take_number(arg, "--seeds=", &seeds));
@@ -549,16 +704,16 @@ static int take_args(int argc, char **argv)
 	for (config.seed = seed; good && config.seed < seed + seeds; config.seed++)
 		good = pull.when ? one_run(&config, &pull, &ignored) : pull_everywhere(&config, 1);
 	printf("%" PRIu64 " runs, %" PRIu64 " pulls, %" PRIu64 " second ones\n", runs_done,
-	       pulls_done, second_pulls);
+	       pulls_done, second_pulls + opens_cut);
 	return good ? 0 : 1;
 }
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plain),
-		cmocka_unit_test(test_liar),
-		cmocka_unit_test(test_paired),
+		cmocka_unit_test(test_plain),	    cmocka_unit_test(test_liar),
+		cmocka_unit_test(test_paired),	    cmocka_unit_test(test_parked),
+		cmocka_unit_test(test_parked_liar), cmocka_unit_test(test_parked_paired),
 	};
 
 	if (argc > 1)

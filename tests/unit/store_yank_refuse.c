@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* store_yank_refuse.c: what comes back is not what was pulled: refused, and nothing is written. */
+/* store_yank_refuse.c: what comes back is not what was pulled: refused, and nothing is written;
+ * also where what was pulled is parked: then its disk can still be read. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,9 +11,11 @@
 
 #include <cmocka.h>
 
+#include "box.h"
 #include "dev_crash.h"
 #include "format.h"
 #include "prng.h"
+#include "stickvm/park.h"
 
 #define KIB UINT64_C(1024)
 #define DISK_BYTES (1024 * KIB)
@@ -74,6 +77,13 @@ static void write_some(struct fixture *f, uint64_t bytes)
 		if (done % (32 * KIB) == 0)
 			assert_int_equal(sv_store_flush(f->store), 0);
 	}
+}
+
+static void write_whole_block(struct fixture *f, uint64_t lba)
+{
+	prng_fill(&f->rng, f->disk + lba * 4 * KIB, 4 * KIB);
+	assert_int_equal(sv_store_write(f->store, f->disk + lba * 4 * KIB, 4 * KIB, lba * 4 * KIB),
+			 0);
 }
 
 /* A store at work; the last writes are acknowledged, and not flushed. */
@@ -349,6 +359,174 @@ static void read_only(void **state)
 	assert_int_equal(reattach(f, f->medium), -ESTALE);
 }
 
+/* ---- parked ---- */
+
+/* The store is gone; what it had is in the box. */
+static void park(struct fixture *f, struct box *box)
+{
+	assert_int_equal(sv_store_park_begin(f->store), -EALREADY);
+	assert_int_equal(sv_store_park(f->store, box_put, box), -EINVAL);
+	pull(f);
+	write_whole_block(f, 3);
+	assert_int_equal(sv_store_park_begin(f->store), 0);
+	assert_int_equal(sv_store_park(f->store, box_put, box), 0);
+	sv_store_abandon(f->store);
+	f->store = NULL;
+}
+
+static int overlay(void *ctx, const void *bytes, uint64_t len_bytes, uint64_t off_bytes)
+{
+	struct fixture *f = ctx;
+
+	if (bytes)
+		memcpy(f->got + off_bytes, bytes, len_bytes);
+	else
+		memset(f->got + off_bytes, 0, len_bytes);
+	return 0;
+}
+
+/* The disk of the parked session as it can be read now; how many blocks of it are gone. */
+static unsigned view_disk(struct fixture *f, const struct sv_parked *parked)
+{
+	const struct sv_open_options options = {.manual = true, .read_only = true};
+	struct sv_dev *below = dev_crash_open(f->medium, NULL), *view;
+	unsigned gone = 0;
+
+	assert_int_equal(sv_parked_view(parked, below, &view), 0);
+	assert_int_equal(sv_store_open(view, &options, &f->store), 0);
+	for (uint64_t at = 0; at < DISK_BYTES; at += 4 * KIB) {
+		int r = sv_store_read(f->store, f->got + at, 4 * KIB, at);
+
+		assert_true(r == 0 || r == -EIO);
+		if (r < 0) /* never other data */
+			memcpy(f->got + at, f->disk + at, 4 * KIB);
+		gone += r < 0;
+	}
+	assert_int_equal(sv_parked_each(parked, overlay, f), 0);
+	assert_memory_equal(f->got, f->disk, DISK_BYTES);
+	sv_store_abandon(f->store);
+	f->store = NULL;
+	sv_dev_close(below);
+	return gone;
+}
+
+static struct sv_parked *parked_of(struct box *box)
+{
+	struct sv_parked *parked;
+
+	box->at = 0;
+	assert_int_equal(sv_parked_read(box_get, box, &parked), 0);
+	return parked;
+}
+
+static int write_back(struct sv_parked *parked, struct dev_crash *medium)
+{
+	struct sv_dev *dev = dev_crash_open(medium, NULL);
+	uint64_t before_bytes, after_bytes;
+	uint8_t *before = image_of(medium, &before_bytes), *after;
+	int r = sv_parked_write_back(parked, dev, NULL);
+
+	sv_dev_close(dev);
+	after = image_of(medium, &after_bytes);
+	if (r < 0)
+		assert_true(after_bytes == before_bytes && memcmp(before, after, after_bytes) == 0);
+	free(before);
+	free(after);
+	return r;
+}
+
+/* Another session goes on, with so many KiB. */
+static void go_on_elsewhere(struct fixture *f, uint64_t kib)
+{
+	struct sv_store *other;
+	uint8_t block[4096] = {1};
+
+	assert_int_equal(open_on(f->medium, NULL, false, 4, &other), 0);
+	for (uint64_t at = 0; at < kib * KIB; at += 4096) {
+		prng_fill(&f->rng, block, sizeof(block));
+		assert_int_equal(sv_store_write(other, block, 4096, at % DISK_BYTES), 0);
+	}
+	assert_int_equal(sv_store_close(other), 0);
+}
+
+/* Refused; the disk as it was frozen is still all there, and then less and less of it. */
+static void parked_and_another_session(void **state)
+{
+	struct fixture *f = *state;
+	struct dev_crash *other = new_medium(2);
+	struct box box = {0};
+	struct sv_parked *parked;
+	struct sv_dev *dev, *view;
+
+	/* So that the other session follows the very batch that ours ended with. */
+	assert_int_equal(sv_store_flush(f->store), 0);
+	park(f, &box);
+	parked = parked_of(&box);
+	assert_int_equal(view_disk(f, parked), 0);
+	go_on_elsewhere(f, 64);
+	assert_int_equal(write_back(parked, f->medium), -ESTALE);
+	assert_int_equal(view_disk(f, parked), 0);
+	go_on_elsewhere(f, 32);
+	assert_int_equal(write_back(parked, f->medium), -ESTALE);
+	assert_int_equal(view_disk(f, parked), 0);
+	assert_int_equal(write_back(parked, other), -EMEDIUMTYPE);
+	dev = dev_crash_open(other, NULL);
+	assert_int_equal(sv_parked_view(parked, dev, &view), -EMEDIUMTYPE);
+	sv_dev_close(dev);
+	dev_crash_destroy(other);
+	sv_parked_free(parked);
+	box_free(&box);
+}
+
+static void parked_and_an_older_copy(void **state)
+{
+	struct fixture *f = *state;
+	struct dev_crash *copy = dev_crash_clone(f->medium);
+	struct box box = {0};
+	struct sv_parked *parked;
+
+	write_some(f, 4 * WINDOW_BYTES);
+	park(f, &box);
+	parked = parked_of(&box);
+	assert_int_equal(write_back(parked, copy), -EUCLEAN);
+	dev_crash_destroy(copy);
+	assert_int_equal(write_back(parked, f->medium), 0);
+	assert_int_equal(open_on(f->medium, NULL, false, 4, &f->store), 0);
+	assert_int_equal(sv_parked_apply(parked, f->store), 0);
+	assert_whole(f);
+	sv_parked_free(parked);
+	box_free(&box);
+}
+
+/* Whatever comes instead of a stream is refused or taken, and harms nobody. */
+static void parked_nonsense(void **state)
+{
+	struct fixture *f = *state;
+	struct box box = {0};
+	struct sv_parked *parked;
+
+	park(f, &box);
+	for (size_t cut = 0; cut < box.count; cut += cut < 400 ? 7 : 1999) {
+		struct box part = {.bytes = box.bytes, .count = cut};
+
+		assert_int_equal(sv_parked_read(box_get, &part, &parked), -EBADMSG);
+	}
+	for (size_t at = 0; at < box.count; at += at < 300 ? 3 : 4999)
+		for (unsigned bit = 0; bit < 8; bit += 7) {
+			box.bytes[at] ^= (uint8_t)(1u << bit);
+			box.at = 0;
+			if (sv_parked_read(box_get, &box, &parked) == 0) {
+				struct dev_crash *copy = dev_crash_clone(f->medium);
+
+				(void)write_back(parked, copy);
+				sv_parked_free(parked);
+				dev_crash_destroy(copy);
+			}
+			box.bytes[at] ^= (uint8_t)(1u << bit);
+		}
+	box_free(&box);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +540,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(older_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(anchors_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(read_only, setup, teardown),
+		cmocka_unit_test_setup_teardown(parked_and_another_session, setup, teardown),
+		cmocka_unit_test_setup_teardown(parked_and_an_older_copy, setup, teardown),
+		cmocka_unit_test_setup_teardown(parked_nonsense, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
