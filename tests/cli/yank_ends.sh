@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # yank_ends: what the user of a frozen VM can do: wait, ask again, end it; and that a frozen VM is
-# told nothing but `stop` until its stick is back. QEMU is played by a script.
+# told nothing but `stop` until its stick is back, also by a shell that finds no stick. QEMU is played by a script.
 # test-labels: once
 # test-locks: guest
 # shellcheck source-path=SCRIPTDIR source=yank.bash
@@ -85,5 +85,21 @@ wait_end $run 0 20
 grep -qx quit "$FAKE_LOG" || die "not told to quit"
 nothing_left
 forget_mount
+plug
+works "$vm" --stick "$mnt" check g --deep
+
+# From another terminal, where its folder is gone with the stick.
+"$vm" --stick "$mnt" run g --accel tcg >"$work/again" 2>&1 &
+run=$!
+at_end "end_run $run"
+wait_line 'g runs' "$work/again" 20
+lose_stick
+wait_line 'the VM is frozen' "$work/again" 20
+gone=$mnt
+forget_mount
+refused 3 'stick' "$vm" --stick "$gone" stop other --force --timeout 1
+refused 1 'stop: g: ended without its stick' "$vm" --stick "$gone" stop g --force --timeout 1
+wait_end $run 3 20
+nothing_left
 plug
 works "$vm" --stick "$mnt" check g --deep
