@@ -5,23 +5,21 @@
  * tells its parent through a pipe how the start went, a `struct err` with EXIT_DONE for "served";
  * the parent prints and returns. An end of the pipe without one means that it died.
  *
- * A stick that is pulled meanwhile makes the disk say EIO, and is looked for once a second; plugged
- * in again, wherever it is mounted then, it goes on.
+ * A stick that is pulled meanwhile makes the disk say EIO; plugged in again, wherever it is mounted
+ * then, it goes on (mount_stick.c).
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "mount_stick.h"
 #include "mounts.h"
-#include "replug.h"
 #include "stickvm/fuse.h"
 #include "ui.h"
 #include "verbs.h"
@@ -36,8 +34,7 @@ struct serving {
 	int tell;  /* the parent's pipe; -1: none (--foreground) */
 	struct sv_store *store;
 	struct sv_fuse *fuse;
-	sem_t over; /* the mount has ended */
-	bool stale; /* another session took the stick: there is no way back */
+	struct mount_stick *pulls; /* NULL: nothing looks after the stick */
 };
 
 static int fail_dir(struct err *err, const char *dir, int rc)
@@ -161,41 +158,10 @@ static void block_signals(void)
 	sigprocmask(SIG_BLOCK, &ends, NULL);
 }
 
-static bool is_detached(const struct serving *s)
-{
-	struct sv_status status;
-
-	sv_store_status(s->store, &status);
-	return status.state == SV_DETACHED;
-}
-
-static void look_for_stick(struct serving *s)
-{
-	bool read_only = args_has(s->args, "read-only");
-
-	if (!s->stale && is_detached(s))
-		s->stale = replug_try("/proc/self/mountinfo", &s->pick.stick, &s->pick.vm,
-				      read_only, s->store, NULL) == -ESTALE;
-}
-
-/* Once a second, until the mount is over. */
-static void *wait_for_stick(void *arg)
-{
-	struct serving *s = arg;
-	struct timespec until;
-
-	do {
-		look_for_stick(s);
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec++;
-	} while (sem_clockwait(&s->over, CLOCK_MONOTONIC, &until) < 0);
-	return NULL;
-}
-
 /* What is lost with a stick that did not come back. */
-static int fail_pulled(const struct serving *s, struct err *err)
+static int fail_pulled(const struct serving *s, bool stale, struct err *err)
 {
-	if (s->stale)
+	if (stale)
 		return err_set(err, EXIT_LOCKED,
 			       "%s: the stick was used elsewhere since it was pulled; what was "
 			       "written here and not flushed before is lost, the disk on the stick "
@@ -209,36 +175,27 @@ static int fail_pulled(const struct serving *s, struct err *err)
 
 static int close_disk(struct serving *s, struct err *err)
 {
-	bool pulled;
-	int rc;
+	const enum mount_end end = mount_stick_end(s->pulls, &s->pick.stick);
+	const int rc = vm_store_close(&s->pick.stick, &s->pick.vm, s->store, err);
 
-	look_for_stick(s); /* a last time */
-	pulled = is_detached(s);
-	rc = vm_store_close(&s->pick.stick, &s->pick.vm, s->store, err);
-	return rc < 0 && pulled ? fail_pulled(s, err) : rc;
+	return rc < 0 && end != MOUNT_THERE ? fail_pulled(s, end == MOUNT_STALE, err) : rc;
 }
 
 /* Serves until the end, and closes the store: the last byte is on the stick afterwards. */
 static int serve(struct serving *s, struct err *err)
 {
-	pthread_t watcher, finder;
+	pthread_t watcher;
 	bool watched = pthread_create(&watcher, NULL, wait_for_signal, s) == 0;
-	bool found;
 	int served, rc;
 
-	sem_init(&s->over, 0, 0);
-	found = pthread_create(&finder, NULL, wait_for_stick, s) == 0;
+	s->pulls = mount_stick_start(s->store, &s->pick.stick, &s->pick.vm,
+				     args_has(s->args, "read-only"));
 	served = sv_fuse_run(s->fuse);
 
 	if (watched) {
 		pthread_cancel(watcher);
 		pthread_join(watcher, NULL);
 	}
-	if (found) {
-		sem_post(&s->over);
-		pthread_join(finder, NULL);
-	}
-	sem_destroy(&s->over);
 	rc = close_disk(s, err);
 	sv_fuse_destroy(s->fuse);
 	if (rc == 0 && served < 0)

@@ -35,6 +35,7 @@ struct regain {
 	char *vm_name;
 	char *place; /* NULL: in the home */
 	uint64_t place_bytes;
+	bool read_only;
 	struct watch_host host;
 	int news_fd;
 
@@ -159,7 +160,7 @@ static bool try_place(void *ctx, const char *place)
 	struct regain *r = ctx;
 	struct sv_reattach did = {0};
 	struct sv_dev *dev;
-	int rc = sv_place_open(place, false, &dev);
+	int rc = sv_place_open(place, r->read_only, &dev);
 
 	if (rc == -EBUSY)
 		hint(r, place, "in use by another process");
@@ -253,6 +254,7 @@ static bool take_request(struct regain *r, const struct regain_request *request)
 
 	r->store = request->store;
 	r->place_bytes = request->place_bytes;
+	r->read_only = request->read_only;
 	if (request->host)
 		r->host = *request->host;
 	pthread_mutex_init(&r->lock, NULL);

@@ -15,6 +15,7 @@ struct regain_request {
 	const char *vm_name;
 	const char *place;    /* the VM's raw place; NULL: the disk is in the stick's folder */
 	uint64_t place_bytes; /* its size; 0: unknown */
+	bool read_only;	      /* as the store is */
 	const struct watch_host *host;
 };
 
