@@ -15,9 +15,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "carry.h"
 #include "mount_stick.h"
 #include "mounts.h"
 #include "stickvm/fuse.h"
@@ -311,6 +313,11 @@ int cmd_mount(const struct args *args)
 	if (check_dir(args_operand(args, 1), &err) < 0 ||
 	    vm_pick(args, args_operand(args, 0), &s.pick, &err) < 0)
 		return ui_fail(args, &err);
+	if (carry_self(s.pick.stick.dir, args->program, &err) < 0) {
+		vm_pick_free(&s.pick);
+		return ui_fail(args, &err);
+	}
+	prctl(PR_SET_NAME, "stickvm"); /* umount looks for it; a loader's name stands there else */
 	s.dir = realpath(args_operand(args, 1), NULL);
 	if (!s.dir) {
 		fail_dir(&err, args_operand(args, 1), -errno);

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # carry: the program, its libraries and loader, and QEMU with its modules lie on the stick: what
-# runs is a copy on the host, nothing of the stick is mapped, and nothing is left behind.
+# runs, or serves a mount, is a copy on the host, nothing of the stick is mapped, and nothing is
+# left behind.
 # test-labels: once
 # test-locks: guest
 # shellcheck source-path=SCRIPTDIR source=run.bash
 . "$(dirname "$0")/run.bash"
 
 stick=$work/stick
-mkdir -p "$stick"/{bin,lib/qemu,share}
+mkdir -p "$stick"/{bin,lib/qemu,share} "$work/mnt"
+at_end 'umount -l "$work/mnt"'
 works "$vm" init "$stick"
 works "$vm" --stick "$stick" create g --size 64M --ram 256M --cpu roam
 cp "$vm" "$stick/bin/"
@@ -43,6 +45,15 @@ for way in alone loader; do
 	[ -z "$left" ] || die "left behind: $left"
 	works "$vm" --stick "$stick" stop g --force --timeout 1
 	wait_end $run 0 20
+
+	# The server of a mount, too; umount knows the copy as stickvm.
+	works "${start[@]}" mount g "$work/mnt"
+	server=$(findmnt -no SOURCE "$work/mnt" | sed 's/.*#//')
+	not_on_stick "$server"
+	left=$(find /dev/shm "$XDG_RUNTIME_DIR" -maxdepth 1 -name 'stickvm-carried-*')
+	[ -z "$left" ] || die "left behind by mount: $left"
+	works "$vm" umount "$work/mnt"
+	[ ! -e "/proc/$server/exe" ] || die "umount did not wait for the server"
 done
 
 # One that lies elsewhere is executed where it is.
