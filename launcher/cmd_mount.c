@@ -160,27 +160,21 @@ static void block_signals(void)
 	sigprocmask(SIG_BLOCK, &ends, NULL);
 }
 
-/* What is lost with a stick that did not come back. */
-static int fail_pulled(const struct serving *s, bool stale, struct err *err)
-{
-	if (stale)
-		return err_set(err, EXIT_LOCKED,
-			       "%s: the stick was used elsewhere since it was pulled; what was "
-			       "written here and not flushed before is lost, the disk on the stick "
-			       "is whole",
-			       s->pick.vm.name);
-	return err_set(err, EXIT_NO_STICK,
-		       "%s: the stick was pulled and did not come back; what was written and not "
-		       "flushed before is lost, the disk on the stick is whole",
-		       s->pick.vm.name);
-}
-
 static int close_disk(struct serving *s, struct err *err)
 {
-	const enum mount_end end = mount_stick_end(s->pulls, &s->pick.stick);
+	struct err pulled;
+	const bool gone = mount_stick_end(s->pulls, &s->pick.stick, &pulled) < 0;
 	const int rc = vm_store_close(&s->pick.stick, &s->pick.vm, s->store, err);
 
-	return rc < 0 && end != MOUNT_THERE ? fail_pulled(s, end == MOUNT_STALE, err) : rc;
+	if (!gone && rc < 0 && err->status == EXIT_NO_STICK)
+		return err_set(err, EXIT_NO_STICK,
+			       "%s: the stick was pulled; all that was written had been flushed "
+			       "to it, but it was not left in order; plug it in again",
+			       s->pick.vm.name);
+	if (!gone)
+		return rc;
+	*err = pulled;
+	return args_has(s->args, "read-only") ? 0 : -1;
 }
 
 /* Serves until the end, and closes the store: the last byte is on the stick afterwards. */

@@ -15,6 +15,7 @@
 
 #include "file.h"
 #include "mounts.h"
+#include "size.h"
 #include "ui.h"
 #include "verbs.h"
 
@@ -121,16 +122,49 @@ static void wait_for(int fd)
 		;
 }
 
+/* A mount whose stick is gone holds what was not written to it, and is not ended without a word.
+ * 0 where it may be ended. */
+static int refuse_gone(const char *dir, const struct mount_info *info, uid_t uid, struct err *err)
+{
+	uint64_t bytes = 0;
+	char size[32];
+	const bool gone = mounts_gone(dir, &bytes);
+
+	if (mounts_words(info->pid, uid, false, err) && (!gone || err->status == EXIT_LOCKED)) {
+		const struct err words = *err; /* its server's: where this user cannot look, or
+						* where the way back is barred */
+
+		return err_set(err, words.status, "%.300s; 'stickvm umount --force %.100s' ends it",
+			       words.text, dir);
+	}
+	if (!gone)
+		return 0;
+	if (bytes)
+		return err_set(err, EXIT_NO_STICK,
+			       "%s: the stick of %s is gone, and up to %s that were written are "
+			       "not on it; plug it in again, or give them up with 'stickvm umount "
+			       "--force'",
+			       dir, info->vm, size_human(bytes, size, sizeof(size)));
+	return err_set(err, EXIT_NO_STICK,
+		       "%s: the stick of %s is gone; all that was written had been flushed to it, "
+		       "but the disk was not closed; plug it in again, or end it as it is with "
+		       "'stickvm umount --force'",
+		       dir, info->vm);
+}
+
 /* Unmounts, and waits for the serving process, whose last words are the result. */
-static int end_mount(const char *dir, const struct mount_info *info, struct err *err)
+static int end_mount(const char *dir, const struct mount_info *info, bool force, struct err *err)
 {
 	uid_t uid = geteuid();
 	int process = info->pid > 0 ? watch(info->pid, &uid) : -1;
-	int rc = unmount(dir, uid, err);
+	int rc = process >= 0 && !force ? refuse_gone(dir, info, uid, err) : 0;
+
+	if (rc == 0)
+		rc = unmount(dir, uid, err);
 
 	if (rc == 0 && process >= 0)
 		wait_for(process);
-	if (rc == 0 && info->pid > 0 && mounts_take_words(info->pid, uid, err))
+	if (rc == 0 && info->pid > 0 && mounts_words(info->pid, uid, true, err))
 		rc = -1;
 	else if (rc == 0 && info->pid > 0 && process < 0)
 		rc = err_set(err, EXIT_FAILED,
@@ -162,7 +196,7 @@ int cmd_umount(const struct args *args)
 			     "'stickvm stop %s'",
 			     dir, info.vm, info.vm);
 	else
-		rc = end_mount(dir, &info, &err);
+		rc = end_mount(dir, &info, args_has(args, "force"), &err);
 	free(dir);
 	return rc < 0 ? ui_fail(args, &err) : EXIT_DONE;
 }

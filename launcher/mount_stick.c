@@ -14,7 +14,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "mounts.h"
 #include "regain.h"
+#include "size.h"
 #include "watch.h"
 
 enum { LOOK_EVERY_MS = 1000, LAST_LOOK_MS = 1000 };
@@ -55,6 +57,40 @@ static void watch_anew(struct mount_stick *m)
 	m->home = home;
 }
 
+/* How it stands with a stick that is gone; returns -1. */
+static int explain(const struct mount_stick *m, bool at_end, struct err *err)
+{
+	const char *lost = at_end ? "is lost" : "will be lost";
+	struct sv_status status;
+	char size[32];
+
+	if (m->stale)
+		return err_set(err, EXIT_LOCKED,
+			       "%s: the stick was used elsewhere since it was pulled; what was "
+			       "written here and not flushed before %s, the disk on the stick is "
+			       "whole",
+			       m->vm->name, lost);
+	sv_store_status(m->store, &status);
+	if (!status.dirty_bytes)
+		return err_set(err, EXIT_NO_STICK,
+			       "%s: the stick was pulled and did not come back; all that was "
+			       "written had been flushed to it, but the disk was not closed",
+			       m->vm->name);
+	return err_set(err, EXIT_NO_STICK,
+		       "%s: the stick was pulled and did not come back; what was written and not "
+		       "flushed before (up to %s) %s, the disk on the stick is whole",
+		       m->vm->name, size_human(status.dirty_bytes, size, sizeof(size)), lost);
+}
+
+static void leave_words(const struct mount_stick *m)
+{
+	struct err err;
+
+	(void)explain(m, false, &err);
+	if (!m->read_only) /* it has nothing to lose */
+		mounts_leave_words(&err);
+}
+
 static void look_for_stick(struct mount_stick *m)
 {
 	const struct regain_request request = {
@@ -66,6 +102,7 @@ static void look_for_stick(struct mount_stick *m)
 		.read_only = m->read_only,
 	};
 
+	leave_words(m);
 	if (m->home.dir)
 		m->regain = regain_start(&request);
 }
@@ -79,11 +116,14 @@ static void take_news(struct mount_stick *m)
 		return;
 	}
 	m->stale = news->end == REGAIN_STALE;
+	if (news->end == REGAIN_STALE)
+		leave_words(m);
 	if (news->end == REGAIN_BACK) {
 		char *dir = news->dir[0] ? strdup(news->dir) : NULL;
 
 		regain_free(m->regain);
 		m->regain = NULL;
+		mounts_clear_words();
 		if (dir) {
 			free(m->dir);
 			m->dir = dir;
@@ -179,20 +219,22 @@ static void look_a_last_time(struct mount_stick *m)
 		take_news(m);
 }
 
-enum mount_end mount_stick_end(struct mount_stick *m, struct stick *stick)
+int mount_stick_end(struct mount_stick *m, struct stick *stick, struct err *err)
 {
 	const uint64_t one = 1;
-	enum mount_end end;
 	char *old = stick->dir;
+	int rc;
 
 	if (!m)
-		return MOUNT_THERE;
+		return 0;
 	(void)!write(m->over_fd, &one, sizeof(one));
 	pthread_join(m->thread, NULL);
+	sv_store_flush(m->store); /* so that a pull shows which nothing has noticed */
 	look_a_last_time(m);
-	end = m->stale ? MOUNT_STALE : is_detached(m) ? MOUNT_GONE : MOUNT_THERE;
+	rc = is_detached(m) ? explain(m, true, err) : 0;
+	mounts_clear_words();
 	stick->dir = m->dir;
 	m->dir = old;
 	release(m);
-	return end;
+	return rc;
 }

@@ -107,6 +107,37 @@ bool mounts_ledger(const char *mountinfo, const char *store_id, struct sv_ledger
 	return r.found;
 }
 
+/* Flushed, where it can be written; false: read-only, or not this user's to look at. */
+static bool flush_disk(const char *dir)
+{
+	char *path = file_path("%s/disk.raw", dir);
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	struct stat st;
+	bool may_write = fd >= 0 && fstat(fd, &st) == 0 && (st.st_mode & 0200);
+
+	if (may_write)
+		fsync(fd); /* an error shows in the state */
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	return may_write;
+}
+
+bool mounts_gone(const char *dir, uint64_t *ret_unwritten_bytes)
+{
+	char *path = file_path("%s/status.json", dir);
+	json_t *json = path && flush_disk(dir) ? json_load_file(path, 0, NULL) : NULL;
+	const char *state = json_string_value(json_object_get(json, "state"));
+	const bool gone = state && strcmp(state, "detached") == 0;
+
+	if (gone)
+		*ret_unwritten_bytes =
+			(uint64_t)json_integer_value(json_object_get(json, "dirty_bytes"));
+	json_decref(json);
+	free(path);
+	return gone;
+}
+
 /* realpath would look at the folder itself, which a dead mount answers with an error. */
 char *mounts_absolute(const char *dir)
 {
@@ -175,7 +206,16 @@ void mounts_leave_words(const struct err *err)
 	free(text);
 }
 
-bool mounts_take_words(pid_t pid, uid_t uid, struct err *ret_err)
+void mounts_clear_words(void)
+{
+	char *path = words_path(getpid(), geteuid());
+
+	if (path)
+		unlink(path);
+	free(path);
+}
+
+bool mounts_words(pid_t pid, uid_t uid, bool take, struct err *ret_err)
 {
 	char *path = words_path(pid, uid);
 	char *text = NULL;
@@ -190,7 +230,8 @@ bool mounts_take_words(pid_t pid, uid_t uid, struct err *ret_err)
 		err_set(ret_err,
 			status > 0 && status < 256 ? (enum exit_status)status : EXIT_FAILED, "%s",
 			*end == ' ' ? end + 1 : end);
-		unlink(path);
+		if (take)
+			unlink(path);
 	}
 	free(text);
 	free(path);

@@ -30,9 +30,16 @@ bool mounts_ledger(const char *mountinfo, const char *store_id, struct sv_ledger
 /* The absolute path of a folder that may be a dead mount; the caller frees it, NULL on failure. */
 char *mounts_absolute(const char *dir);
 
-/* The last words of a serving process: leave them, or take them (and remove the file); false
- * where there are none. */
+/* What the mount of `dir` would lose if it ended now: its stick is gone, and at most so many bytes
+ * are not on it. False: nothing, or this user cannot look. Flushes first, so that a pull which
+ * nothing has noticed yet shows. */
+bool mounts_gone(const char *dir, uint64_t *ret_unwritten_bytes);
+
+/* The words of a serving process to whoever ends its mount: its last ones, or, while its stick is
+ * gone, how it stands. Leave them (this process's), or remove them. */
 void mounts_leave_words(const struct err *err);
-bool mounts_take_words(pid_t pid, uid_t uid, struct err *ret_err);
+void mounts_clear_words(void);
+/* Read them; false where there are none. `take`: and remove them. */
+bool mounts_words(pid_t pid, uid_t uid, bool take, struct err *ret_err);
 
 #endif

@@ -160,6 +160,11 @@ static const struct opt opts_mount[] = {
 	{0},
 };
 
+static const struct opt opts_umount[] = {
+	{.name = "force", .help = "also where the stick is gone, and what is not on it is lost"},
+	{0},
+};
+
 static const struct opt opts_json[] = {
 	OPT_JSON,
 	{0},
@@ -265,9 +270,12 @@ const struct verb verbs[] = {
 	 .operands = "DIR",
 	 .min = 1,
 	 .max = 1,
-	 .opts = opts_none,
+	 .opts = opts_umount,
 	 .run = cmd_umount,
-	 .help = "end a mount; returns when the last byte is on the stick"},
+	 .help = "end a mount; returns when the last byte is on the stick",
+	 .more = "Where the stick was pulled it says how much is not on it, and ends nothing "
+		 "(status 3; 5 where the stick was used elsewhere since); --force ends the mount "
+		 "all the same, and says with the same status what is lost."},
 	LATER("ssh", "[NAME] [CMD]", "a shell in the guest"),
 	LATER("exec", "[NAME]", "run a command in the guest through its agent"),
 	{.name = "list",

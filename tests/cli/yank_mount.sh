@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A stick is pulled under a mounted disk and comes back as another device at another folder: tools
-# see EIO meanwhile, and then nothing is missing. Another session in between: refused.
+# see EIO meanwhile, and then nothing is missing. Another session in between: refused. Ended without
+# it: only with --force, after the user was told what is lost.
 # test-labels: once
 # test-locks: guest
 . "$SRC/tests/support/cli.sh"
@@ -65,6 +66,27 @@ get() { # BLOCK
 	dd if="$mnt/disk.raw" bs=64k skip="$1" count=1 iflag=direct status=none
 }
 
+# FILE BLOCK: 64 KiB by a program that neither flushes nor closes, until drop is called.
+writer=''
+hold() {
+	mkfifo "$work/fifo"
+	python3 -c '
+import os, sys
+fd = os.open(sys.argv[2], os.O_RDWR)
+os.pwrite(fd, open(sys.argv[1], "rb").read(), int(sys.argv[3]) << 16)
+print("held", flush=True)
+sys.stdin.read()' "$1" "$mnt/disk.raw" "$2" <"$work/fifo" >"$work/held" &
+	writer=$!
+	exec 9>"$work/fifo"
+	until [ -s "$work/held" ]; do sleep 0.05; done
+}
+
+drop() {
+	exec 9>&-
+	wait $writer || true
+	rm "$work/fifo" "$work/held"
+}
+
 pull_and_go_on() { # FS MKFS...
 	local fs=$1
 	shift
@@ -91,7 +113,9 @@ pull_and_go_on() { # FS MKFS...
 	wait_state detached 5
 	! get 100 >"$work/out" 2>"$work/err" || [ -s "$work/out" ] || die "$fs: an empty read"
 	clear_away
-	[ "$(state)" = detached ] || die "$fs: it is $(state)"
+	# A file system in a process may have answered from memory, and been taken for the stick.
+	put "$work/block4" 4 fdatasync 2>/dev/null || true
+	wait_state detached 5
 
 	# Back, as another device, at another folder.
 	echo plug >"$sim/ctl"
@@ -149,13 +173,78 @@ used_elsewhere() {
 	kill -CONT "$(findmnt -no SOURCE "$mnt" | sed 's/.*#//')"
 	sleep 2.5
 	[ "$(state)" = detached ] || die "another session was there, and the state is $(state)"
-	refused 5 'used elsewhere since it was pulled' "$vm" umount "$mnt"
+	refused 5 'used elsewhere since it was pulled.*umount --force .* ends it' \
+		"$vm" umount "$mnt"
+	[ "$(state)" = detached ] || die "the mount was ended, and its unwritten data lost"
+	refused 5 'used elsewhere since it was pulled.*is lost' "$vm" umount --force "$mnt"
+	! mountpoint -q "$mnt" || die "--force did not end the mount"
 	[ "$(tree_of "$at")" = "$before" ] || die "the refused session wrote to the stick"
 	works "$vm" --stick "$at" check a --deep
 }
 
+# Ended while the stick is gone: not without a word about what is not on it.
+gone_for_good() {
+	local where
+	works "$vm" --stick "$at" mount a "$mnt"
+	put "$work/block1" 8 fdatasync
+	hold "$work/block2" 9
+	unplug # nothing has noticed it yet
+	refused 3 'the stick of a is gone, and up to [0-9.]+ [KM]iB that were written are not on it' \
+		"$vm" umount "$mnt"
+	[ "$(state)" = detached ] || die "umount: it is $(state)"
+	drop
+	clear_away
+	echo plug >"$sim/ctl"
+	plug ext4 "$work/stick4"
+	wait_state ok 15
+	works "$vm" umount "$mnt"
+	works "$vm" --stick "$at" mount a "$mnt"
+	get 9 | cmp - "$work/block2" || die "what umount had refused to lose is gone"
+
+	# All flushed: nothing is lost, but the disk is not closed. Another look: it has come back.
+	where=$at
+	unplug
+	clear_away
+	wait_state detached 5
+	refused 3 'all that was written had been flushed to it, but the disk was not closed' \
+		"$vm" umount "$mnt"
+	echo plug >"$sim/ctl"
+	plug ext4 "$where"
+	wait_state ok 15
+	hold "$work/block3" 10
+	unplug
+	drop
+	refused 3 'not flushed before .up to [0-9.]+ [KM]iB. is lost' \
+		"$vm" umount --force "$mnt"
+	! mountpoint -q "$mnt" || die "--force did not end the mount"
+	clear_away
+	echo plug >"$sim/ctl"
+	plug ext4 "$where"
+	works "$vm" --stick "$at" check a --deep
+
+	# Gone, and nothing had noticed: all had been flushed.
+	works "$vm" --stick "$at" mount a "$mnt"
+	put "$work/block3" 11 fdatasync
+	unplug
+	refused 3 'the stick was pulled; all that was written had been flushed' \
+		"$vm" umount "$mnt"
+	clear_away
+	echo plug >"$sim/ctl"
+	plug ext4 "$where"
+
+	# One that wrote nothing has nothing to lose.
+	works "$vm" --stick "$at" mount a "$mnt" --read-only
+	unplug
+	get 8 >/dev/null 2>&1 || true
+	works "$vm" umount "$mnt"
+	clear_away
+	echo plug >"$sim/ctl"
+	plug ext4 "$where"
+}
+
 pull_and_go_on ext4 mkfs.ext4 -q
 used_elsewhere
+gone_for_good
 umount "$at"
 losetup -d "$loop"
 loop='' at=''
