@@ -31,11 +31,12 @@ static json_t *known(uint64_t bytes)
 
 static json_t *row_json(const struct vm *vm, const struct vm_look *look)
 {
-	return json_pack("{s:s, s:s, s:I, s:o, s:o, s:I, s:i, s:s, s:s}", "name", vm->name, "state",
-			 look->state, "size_bytes", (json_int_t)vm->size_bytes, "used_bytes",
-			 known(look->used_bytes), "capacity_bytes", known(look->capacity_bytes),
-			 "ram_bytes", (json_int_t)vm->ram_bytes, "cpus", (int)vm->cpus, "os",
-			 vm_os_text(vm->os), "uuid", vm->uuid);
+	return json_pack("{s:s, s:s, s:I, s:o, s:o, s:I, s:I, s:i, s:s, s:s}", "name", vm->name,
+			 "state", look->state, "size_bytes", (json_int_t)vm->size_bytes,
+			 "used_bytes", known(look->used_bytes), "capacity_bytes",
+			 known(look->capacity_bytes), "scrub_bad_blocks",
+			 (json_int_t)look->rot_blocks, "ram_bytes", (json_int_t)vm->ram_bytes,
+			 "cpus", (int)vm->cpus, "os", vm_os_text(vm->os), "uuid", vm->uuid);
 }
 
 /* One VM into the table and the array; false where its settings cannot be read. */
@@ -45,7 +46,7 @@ static bool list_one(const struct args *args, const struct stick *stick, const c
 	struct vm_look look;
 	struct err err;
 	struct vm vm;
-	char text[256];
+	char text[384];
 
 	if (vm_pick_load(stick, name, &vm, &err) < 0) {
 		const char *cells[] = {name, "unreadable", "-", "-", "-", "-", "-"};
@@ -61,6 +62,10 @@ static bool list_one(const struct args *args, const struct stick *stick, const c
 	json_array_append_new(array, row_json(&vm, &look));
 	if (vm_look_warn_disk(vm.name, look.used_bytes, look.capacity_bytes, text, sizeof(text)))
 		ui_warn(args, "%s", text);
+	if (look.rot_blocks)
+		ui_warn(args, "%s",
+			vm_look_rot_text(vm.name, look.rot_blocks, look.rot_off_bytes, text,
+					 sizeof(text)));
 	vm_free(&vm);
 	return true;
 }

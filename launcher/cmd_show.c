@@ -55,14 +55,17 @@ static void print_room(const struct vm_look *look)
 		       vm_look_percent(look->used_bytes, look->capacity_bytes));
 }
 
-static void warn_room(const struct args *args, const struct vm_pick *pick,
-		      const struct vm_look *look)
+static void warn(const struct args *args, const struct vm_pick *pick, const struct vm_look *look)
 {
-	char text[256];
+	char text[384];
 
 	if (vm_look_warn_disk(pick->vm.name, look->used_bytes, look->capacity_bytes, text,
 			      sizeof(text)))
 		ui_warn(args, "%s", text);
+	if (look->rot_blocks)
+		ui_warn(args, "%s",
+			vm_look_rot_text(pick->vm.name, look->rot_blocks, look->rot_off_bytes, text,
+					 sizeof(text)));
 	if (vm_look_warn_stick(pick->stick.dir, text, sizeof(text)))
 		ui_warn(args, "%s", text);
 }
@@ -87,13 +90,15 @@ int cmd_show(const struct args *args)
 		json_object_set_new(json, "used_bytes", json_integer((json_int_t)look.used_bytes));
 		json_object_set_new(json, "capacity_bytes",
 				    json_integer((json_int_t)look.capacity_bytes));
+		json_object_set_new(json, "scrub_bad_blocks",
+				    json_integer((json_int_t)look.rot_blocks));
 		status = ui_json(args, json);
 	} else {
 		print_settings(&pick.vm);
 		printf("\nin %s/vm.yaml\n", folder);
 		print_room(&look);
 	}
-	warn_room(args, &pick, &look);
+	warn(args, &pick, &look);
 	free(folder);
 	vm_pick_free(&pick);
 	return status;

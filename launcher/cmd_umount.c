@@ -18,6 +18,7 @@
 #include "size.h"
 #include "ui.h"
 #include "verbs.h"
+#include "vm_look.h"
 
 /* fusermount3 is the set-uid helper through which ordinary users mount; what it would say is for
  * its own command line. 0 or a negative errno. */
@@ -124,27 +125,28 @@ static void wait_for(int fd)
 
 /* A mount whose stick is gone holds what was not written to it, and is not ended without a word.
  * 0 where it may be ended. */
-static int refuse_gone(const char *dir, const struct mount_info *info, uid_t uid, struct err *err)
+static int refuse_gone(const char *dir, const struct mount_info *info,
+		       const struct mount_state *state, uid_t uid, struct err *err)
 {
-	uint64_t bytes = 0;
 	char size[32];
-	const bool gone = mounts_gone(dir, &bytes);
 
-	if (mounts_words(info->pid, uid, false, err) && (!gone || err->status == EXIT_LOCKED)) {
+	if (mounts_words(info->pid, uid, false, err) &&
+	    (!state->gone || err->status == EXIT_LOCKED)) {
 		const struct err words = *err; /* its server's: where this user cannot look, or
 						* where the way back is barred */
 
 		return err_set(err, words.status, "%.300s; 'stickvm umount --force %.100s' ends it",
 			       words.text, dir);
 	}
-	if (!gone)
+	if (!state->gone)
 		return 0;
-	if (bytes)
+	if (state->unwritten_bytes)
 		return err_set(err, EXIT_NO_STICK,
 			       "%s: the stick of %s is gone, and up to %s that were written are "
 			       "not on it; plug it in again, or give them up with 'stickvm umount "
 			       "--force'",
-			       dir, info->vm, size_human(bytes, size, sizeof(size)));
+			       dir, info->vm,
+			       size_human(state->unwritten_bytes, size, sizeof(size)));
 	return err_set(err, EXIT_NO_STICK,
 		       "%s: the stick of %s is gone; all that was written had been flushed to it, "
 		       "but the disk was not closed; plug it in again, or end it as it is with "
@@ -153,12 +155,23 @@ static int refuse_gone(const char *dir, const struct mount_info *info, uid_t uid
 }
 
 /* Unmounts, and waits for the serving process, whose last words are the result. */
-static int end_mount(const char *dir, const struct mount_info *info, bool force, struct err *err)
+static int end_mount(const struct args *args, const char *dir, const struct mount_info *info,
+		     struct err *err)
 {
+	struct mount_state state = {0};
+	char text[384];
 	uid_t uid = geteuid();
 	int process = info->pid > 0 ? watch(info->pid, &uid) : -1;
-	int rc = process >= 0 && !force ? refuse_gone(dir, info, uid, err) : 0;
+	int rc = 0;
 
+	if (process >= 0 && !args_has(args, "force")) {
+		mounts_state(dir, &state);
+		rc = refuse_gone(dir, info, &state, uid, err);
+	}
+	if (rc == 0 && state.rot_blocks)
+		ui_warn(args, "%s",
+			vm_look_rot_text(info->vm, state.rot_blocks, state.rot_off_bytes, text,
+					 sizeof(text)));
 	if (rc == 0)
 		rc = unmount(dir, uid, err);
 
@@ -196,7 +209,7 @@ int cmd_umount(const struct args *args)
 			     "'stickvm stop %s'",
 			     dir, info.vm, info.vm);
 	else
-		rc = end_mount(dir, &info, args_has(args, "force"), &err);
+		rc = end_mount(args, dir, &info, &err);
 	free(dir);
 	return rc < 0 ? ui_fail(args, &err) : EXIT_DONE;
 }

@@ -123,19 +123,26 @@ static bool flush_disk(const char *dir)
 	return may_write;
 }
 
-bool mounts_gone(const char *dir, uint64_t *ret_unwritten_bytes)
+static uint64_t number(const json_t *json, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(json, key));
+}
+
+void mounts_state(const char *dir, struct mount_state *ret_state)
 {
 	char *path = file_path("%s/status.json", dir);
-	json_t *json = path && flush_disk(dir) ? json_load_file(path, 0, NULL) : NULL;
+	const bool may_write = flush_disk(dir);
+	json_t *json = path ? json_load_file(path, 0, NULL) : NULL;
 	const char *state = json_string_value(json_object_get(json, "state"));
-	const bool gone = state && strcmp(state, "detached") == 0;
 
-	if (gone)
-		*ret_unwritten_bytes =
-			(uint64_t)json_integer_value(json_object_get(json, "dirty_bytes"));
+	*ret_state = (struct mount_state){
+		.gone = may_write && state && strcmp(state, "detached") == 0,
+		.unwritten_bytes = number(json, "dirty_bytes"),
+		.rot_blocks = number(json, "scrub_bad_blocks"),
+		.rot_off_bytes = number(json, "scrub_bad_off_bytes"),
+	};
 	json_decref(json);
 	free(path);
-	return gone;
 }
 
 /* realpath would look at the folder itself, which a dead mount answers with an error. */

@@ -30,10 +30,16 @@ bool mounts_ledger(const char *mountinfo, const char *store_id, struct sv_ledger
 /* The absolute path of a folder that may be a dead mount; the caller frees it, NULL on failure. */
 char *mounts_absolute(const char *dir);
 
-/* What the mount of `dir` would lose if it ended now: its stick is gone, and at most so many bytes
- * are not on it. False: nothing, or this user cannot look. Flushes first, so that a pull which
- * nothing has noticed yet shows. */
-bool mounts_gone(const char *dir, uint64_t *ret_unwritten_bytes);
+/* How a mounted disk stands. */
+struct mount_state {
+	bool gone;		  /* its stick, and it was mounted for writing */
+	uint64_t unwritten_bytes; /* and at most so many are not on it */
+	uint64_t rot_blocks, rot_off_bytes;
+};
+
+/* Zeros where this user cannot look. Flushes first, so that a pull which nothing has noticed yet
+ * shows. */
+void mounts_state(const char *dir, struct mount_state *ret_state);
 
 /* The words of a serving process to whoever ends its mount: its last ones, or, while its stick is
  * gone, how it stands. Leave them (this process's), or remove them. */

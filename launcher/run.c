@@ -195,6 +195,7 @@ static void tick(struct session *s)
 
 	ending_tick(s);
 	requests_tick(s);
+	events_look_for_rot(s); /* at every turn: there is one a second */
 	if (now >= s->due.retry_ms)
 		events_retry(s);
 	if (now >= s->due.lost_ms) {

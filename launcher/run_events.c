@@ -11,6 +11,7 @@
 
 #include "run_session.h"
 #include "size.h"
+#include "vm_look.h"
 
 enum {
 	COMMAND_MS = 30000,
@@ -183,4 +184,20 @@ void events_take(void *ctx, const char *name, const json_t *data)
 		on_resume(s);
 	else if (strcmp(name, "SHUTDOWN") == 0)
 		on_shutdown(s, data);
+}
+
+void events_look_for_rot(struct session *s)
+{
+	struct sv_status status;
+	char text[384];
+
+	if (s->rot_told || !s->disk.store)
+		return;
+	sv_store_status(s->disk.store, &status);
+	if (!status.scrub_bad_blocks)
+		return;
+	s->rot_told = true;
+	session_say(s, "%s",
+		    vm_look_rot_text(s->req->vm->name, status.scrub_bad_blocks,
+				     status.scrub_bad_off_bytes, text, sizeof text));
 }

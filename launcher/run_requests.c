@@ -34,16 +34,18 @@ static json_t *status_reply(struct session *s)
 	struct sv_status disk;
 
 	sv_store_status(s->disk.store, &disk);
-	return json_pack("{s:b, s:I, s:I, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:s, s:I, s:s, "
-			 "s:s}",
-			 "ok", 1, "used_bytes", (json_int_t)disk.used_bytes, "capacity_bytes",
-			 (json_int_t)disk.capacity_bytes, "disk_state", sv_state_name(disk.state),
-			 "name", req->vm->name, "uuid", req->vm->uuid, "state", phase_name(s),
-			 "io_error", s->io_error, "pid", (json_int_t)getpid(), "qemu_pid",
-			 (json_int_t)s->qemu.pid, "accel",
-			 req->plan->accel == PLAN_KVM ? "kvm" : "tcg", "disk", req->dir->disk,
-			 "ssh_port", (json_int_t)req->plan->ssh_port, "agent", req->dir->agent,
-			 "screen", req->dir->screen);
+	return json_pack(
+		"{s:b, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:s, s:I, s:s, "
+		"s:s}",
+		"ok", 1, "used_bytes", (json_int_t)disk.used_bytes, "capacity_bytes",
+		(json_int_t)disk.capacity_bytes, "scrub_bad_blocks",
+		(json_int_t)disk.scrub_bad_blocks, "scrub_bad_off_bytes",
+		(json_int_t)disk.scrub_bad_off_bytes, "disk_state", sv_state_name(disk.state),
+		"name", req->vm->name, "uuid", req->vm->uuid, "state", phase_name(s), "io_error",
+		s->io_error, "pid", (json_int_t)getpid(), "qemu_pid", (json_int_t)s->qemu.pid,
+		"accel", req->plan->accel == PLAN_KVM ? "kvm" : "tcg", "disk", req->dir->disk,
+		"ssh_port", (json_int_t)req->plan->ssh_port, "agent", req->dir->agent, "screen",
+		req->dir->screen);
 }
 
 /* {"do": "stop", "timeout_s": N, "force": B}: the guest is asked; after the time it is ended by

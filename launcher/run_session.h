@@ -59,6 +59,7 @@ struct session {
 	bool io_error;	       /* reported, not yet over */
 	bool resumed;	       /* by a user; not yet known whether for good */
 	unsigned retry_wait_ms;
+	bool rot_told;		  /* that blocks of the disk have rotted */
 	bool disk_lost;		  /* the FUSE server ended under QEMU */
 	char shutdown_reason[32]; /* of QEMU's SHUTDOWN event; "": none came */
 };
@@ -83,6 +84,8 @@ int64_t ending_next_ms(const struct session *s);
 qmp_on_event events_take;
 void events_ask_status(struct session *s);
 void events_retry(struct session *s);
+/* Says once that rot was found while nobody read. */
+void events_look_for_rot(struct session *s);
 /* A user lets a paused VM go on, with the guest's reserve where `grace`; NULL, else why not. */
 const char *events_resume(struct session *s, bool grace);
 

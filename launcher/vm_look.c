@@ -2,6 +2,7 @@
 /* vm_look.c: looks at a VM's disk without writing; says where room runs out. */
 #include "vm_look.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "run_control.h"
@@ -26,6 +27,10 @@ static struct vm_look ask_session(const struct vm *vm)
 			(uint64_t)json_integer_value(json_object_get(reply, "used_bytes"));
 		look.capacity_bytes =
 			(uint64_t)json_integer_value(json_object_get(reply, "capacity_bytes"));
+		look.rot_blocks =
+			(uint64_t)json_integer_value(json_object_get(reply, "scrub_bad_blocks"));
+		look.rot_off_bytes =
+			(uint64_t)json_integer_value(json_object_get(reply, "scrub_bad_off_bytes"));
 	}
 	json_decref(reply);
 	return look;
@@ -52,7 +57,9 @@ struct vm_look vm_look(const struct stick *stick, const struct vm *vm)
 	}
 	sv_store_status(store, &status);
 	sv_store_abandon(store);
-	return (struct vm_look){"stopped", status.used_bytes, status.capacity_bytes};
+	return (struct vm_look){.state = "stopped",
+				.used_bytes = status.used_bytes,
+				.capacity_bytes = status.capacity_bytes};
 }
 
 unsigned vm_look_percent(uint64_t used_bytes, uint64_t capacity_bytes)
@@ -92,4 +99,19 @@ bool vm_look_warn_stick(const char *dir, char *text, size_t text_bytes)
 		 size_human(free_bytes, left, sizeof(left)),
 		 size_human(all_bytes, all, sizeof(all)));
 	return true;
+}
+
+const char *vm_look_rot_text(const char *name, uint64_t rot_blocks, uint64_t rot_off_bytes,
+			     char *text, size_t text_bytes)
+{
+	char size[32];
+
+	snprintf(
+		text, text_bytes,
+		"%s: rot was found on the stick: %s of the disk cannot be read any more, from byte "
+		"%" PRIu64 " of it on; when it is not in use any more 'stickvm check --deep %s' "
+		"names the files",
+		name, size_human(rot_blocks * SV_BLOCK_BYTES, size, sizeof(size)), rot_off_bytes,
+		name);
+	return text;
 }

@@ -15,6 +15,8 @@ struct vm_look {
 	const char *state;	 /* "stopped", "in use", "damaged", "missing", "unreadable" */
 	uint64_t used_bytes;	 /* on the stick; 0: unknown */
 	uint64_t capacity_bytes; /* what it may take there, growth included; 0: unknown */
+	uint64_t rot_blocks;	 /* found by a session while nobody read them */
+	uint64_t rot_off_bytes;	 /* the first of them, in the disk */
 };
 
 /* Opens the disk for reading; a running VM's session is asked instead. */
@@ -28,5 +30,8 @@ bool vm_look_warn_disk(const char *name, uint64_t used_bytes, uint64_t capacity_
 		       size_t text_bytes);
 /* The same for the file system of the stick. */
 bool vm_look_warn_stick(const char *dir, char *text, size_t text_bytes);
+/* What was found to have rotted, in one line. */
+const char *vm_look_rot_text(const char *name, uint64_t rot_blocks, uint64_t rot_off_bytes,
+			     char *text, size_t text_bytes);
 
 #endif

@@ -42,7 +42,7 @@ static bool is_idle(struct sv_store *s, uint64_t now_ms)
 static int read_leaf(struct sv_store *s, uint64_t lba, uint8_t *buf)
 {
 	unsigned blocks = (unsigned)sv_min64(SV_PAGE_ENTRIES, s->blocks - lba);
-	unsigned bad = 0;
+	unsigned bad = 0, first = 0;
 	int r = sv_read_blocks(s, buf, lba, blocks);
 
 	for (unsigned i = 0; r == -EIO && i < blocks; i++) {
@@ -50,12 +50,15 @@ static int read_leaf(struct sv_store *s, uint64_t lba, uint8_t *buf)
 
 		if (one < 0 && one != -EIO)
 			return one;
-		bad += one == -EIO;
+		if (one == -EIO && bad++ == 0)
+			first = i;
 	}
 	if (r < 0 && r != -EIO)
 		return r;
 	pthread_mutex_lock(&s->lock);
 	s->scrub.bytes += (uint64_t)blocks * SV_BLOCK_BYTES;
+	if (bad && !s->scrub.bad_blocks)
+		s->scrub.bad_lba = lba + first;
 	s->scrub.pass_bad += bad;
 	s->scrub.bad_blocks = sv_max64(s->scrub.bad_blocks, s->scrub.pass_bad);
 	pthread_mutex_unlock(&s->lock);

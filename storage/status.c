@@ -48,6 +48,7 @@ void sv_store_status(struct sv_store *s, struct sv_status *ret)
 	st.state = sv_is_detached(s) ? SV_DETACHED : s->state;
 	st.scrubbed_bytes = s->scrub.bytes;
 	st.scrub_bad_blocks = s->scrub.bad_blocks;
+	st.scrub_bad_off_bytes = s->scrub.bad_lba * SV_BLOCK_BYTES;
 	st.alignment_known = s->geo.alignment_known;
 	st.flush_requested = s->geo.flush_requested;
 	st.ledger = s->ledger;

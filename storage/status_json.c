@@ -66,6 +66,7 @@ static const struct counter status_counters[] = {
 	STATUS(grace_bytes),
 	STATUS(scrubbed_bytes),
 	STATUS(scrub_bad_blocks),
+	STATUS(scrub_bad_off_bytes),
 };
 
 #undef LEDGER

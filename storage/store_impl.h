@@ -112,6 +112,7 @@ struct sv_scrub {
 	uint64_t idle_ms;		 /* 0: the default */
 	uint64_t next_ms, passes;
 	uint64_t bytes, bad_blocks, pass_bad;
+	uint64_t bad_lba; /* the first that was found */
 	bool begun;
 };
 

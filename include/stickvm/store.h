@@ -82,8 +82,9 @@ struct sv_status {
 	uint64_t segments;	/* addressable now */
 	uint64_t free_segments; /* writable now, those that growth could add included */
 	uint64_t map_ram_bytes;
-	uint64_t scrubbed_bytes;   /* of the disk, verified while nobody wanted the stick */
-	uint64_t scrub_bad_blocks; /* found so: they give EIO */
+	uint64_t scrubbed_bytes;      /* of the disk, verified while nobody wanted the stick */
+	uint64_t scrub_bad_blocks;    /* found so: they give EIO */
+	uint64_t scrub_bad_off_bytes; /* the first one found; where in the disk */
 	enum sv_state state;
 	bool grace; /* the guest's reserve is released */
 	bool alignment_known;

@@ -189,7 +189,7 @@ gone_for_good() {
 	put "$work/block1" 8 fdatasync
 	hold "$work/block2" 9
 	unplug # nothing has noticed it yet
-	refused 3 'the stick of a is gone, and up to [0-9.]+ [KM]iB that were written are not on it' \
+	refused 3 'stick of a is gone, and up to [0-9.]+ [KM]iB that were written are not on it' \
 		"$vm" umount "$mnt"
 	[ "$(state)" = detached ] || die "umount: it is $(state)"
 	drop

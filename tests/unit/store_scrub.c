@@ -77,6 +77,7 @@ static void a_pass_finds_what_is_bad(void **state)
 	assert_int_equal(store->scrub.passes, 2);
 	sv_store_status(store, &status);
 	assert_int_equal(status.scrub_bad_blocks, 3); /* not once a pass */
+	assert_int_equal(status.scrub_bad_off_bytes, 0);
 	assert_int_equal(status.scrubbed_bytes, 2 * 7 * 64 * SV_BLOCK_BYTES);
 	sv_store_abandon(store);
 	store_image_free(&image);
