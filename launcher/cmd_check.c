@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "consent.h"
 #include "ui.h"
 #include "verbs.h"
 #include "vm_pick.h"
@@ -203,6 +204,8 @@ static int check_one(const struct args *args, struct stick *stick, const char *n
 	int rc = vm_pick_load(stick, name, &vm, &err);
 
 	c.vm = &vm;
+	if (rc == 0)
+		rc = consent_ask(args, stick, &vm, NULL, &err);
 	if (rc == 0) {
 		rc = look(&c, stick, json, &opens, &err);
 		if (rc < 0 && err.status == EXIT_DAMAGE && args_has(args, "repair"))

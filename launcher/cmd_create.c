@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "consent.h"
 #include "disk_make.h"
 #include "file.h"
 #include "ident.h"
@@ -292,8 +293,10 @@ static int create(const struct args *args, struct stick *stick, struct vm *vm, s
 		rc = fill_size(vm, args, source, err);
 	if (rc == 0)
 		rc = ask_place(vm, args, err);
-	if (rc == 0)
+	if (rc == 0) {
+		consent_remember(stick, vm, true, true);
 		rc = make(args, stick, vm, source, err);
+	}
 	sv_source_close(source);
 	return rc;
 }

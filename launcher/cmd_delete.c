@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "consent.h"
 #include "file.h"
 #include "stickvm/place.h"
 #include "ui.h"
@@ -124,6 +125,8 @@ int cmd_delete(const struct args *args)
 		vm.name = strdup(name);
 		rc = vm.name ? 0 : err_set(&err, EXIT_FAILED, "out of memory");
 	}
+	if (rc == 0)
+		rc = consent_ask(args, &stick, &vm, NULL, &err);
 	if (rc == 0)
 		rc = ask(args, name, &err);
 	if (rc == 0)

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "carry.h"
+#include "consent.h"
 #include "mount_stick.h"
 #include "mounts.h"
 #include "stickvm/fuse.h"
@@ -307,7 +308,8 @@ int cmd_mount(const struct args *args)
 	if (check_dir(args_operand(args, 1), &err) < 0 ||
 	    vm_pick(args, args_operand(args, 0), &s.pick, &err) < 0)
 		return ui_fail(args, &err);
-	if (carry_self(s.pick.stick.dir, args->program, &err) < 0) {
+	if (consent_ask(args, &s.pick.stick, &s.pick.vm, NULL, &err) < 0 ||
+	    carry_self(s.pick.stick.dir, args->program, &err) < 0) {
 		vm_pick_free(&s.pick);
 		return ui_fail(args, &err);
 	}

@@ -6,10 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "carry.h"
+#include "consent.h"
 #include "file.h"
 #include "run.h"
 #include "run_detach.h"
@@ -359,6 +361,19 @@ static int open_store(struct job *job, struct sv_store **ret_store, struct err *
 	return open_parked(job, &opts, ret_store, err);
 }
 
+/* QEMU writes to that file: a link would lead it to one of this host. */
+static int check_vars(const struct job *job, struct err *err)
+{
+	struct stat st;
+
+	if (lstat(job->vars, &st) < 0 || (S_ISREG(st.st_mode) && st.st_nlink == 1))
+		return 0;
+	return err_set(err, EXIT_FAILED,
+		       "%s: is not a plain file of its own, and is not followed; remove it (the "
+		       "firmware's variables begin anew then)",
+		       job->vars);
+}
+
 /* The firmware's variables belong to the VM: copied once, then its own. */
 static int prepare_vars(const struct job *job, struct err *err)
 {
@@ -481,7 +496,8 @@ static int start(struct job *job)
 	int status;
 
 	/* Before anything is open: this may begin anew as a copy of itself. */
-	if (carry_self(job->stick.dir, job->args->program, &err) < 0)
+	if (consent_ask(job->args, &job->stick, &job->vm, job->iso, &err) < 0 ||
+	    check_vars(job, &err) < 0 || carry_self(job->stick.dir, job->args->program, &err) < 0)
 		return ui_fail(job->args, &err);
 	/* Then what takes no time; the facts take a second or two where KVM is broken. */
 	if (check_last_host(job, &err) < 0)

@@ -18,6 +18,13 @@
 		.name = n, .later = true, .help = h                                                \
 	}
 
+#define OPT_OUTSIDE                                                                                \
+	{                                                                                          \
+		.name = "allow-outside", .help = "agree that the disk or the CD-ROM lies off the " \
+						 "stick, where its settings "                      \
+						 "say; remembered on this host"                    \
+	}
+
 static const struct opt opts_init[] = {
 	FLAG_LATER("bundle", "also carry the program and QEMU on the stick"),
 	OPT_JSON,
@@ -116,6 +123,7 @@ static const struct opt opts_run[] = {
 	OPT_YES,
 	{.name = "take-over", .help = "go on although another host ended uncleanly"},
 	{.name = "detach", .help = "return as soon as the guest runs"},
+	OPT_OUTSIDE,
 	{0},
 };
 
@@ -157,6 +165,7 @@ static const struct opt opts_mount[] = {
 	{.name = "foreground", .help = "stay, and end with umount, Ctrl-C or SIGTERM"},
 	{.name = "read-only", .help = "write nothing"},
 	{.name = "allow-root", .help = "let root use the mount of an ordinary user"},
+	OPT_OUTSIDE,
 	{0},
 };
 
@@ -172,6 +181,7 @@ static const struct opt opts_json[] = {
 
 static const struct opt opts_delete[] = {
 	OPT_YES,
+	OPT_OUTSIDE,
 	{0},
 };
 
@@ -188,6 +198,7 @@ static const struct opt opts_check[] = {
 	{.name = "repair",
 	 .help = "mend what can be proven (after --deep); what it replaces is kept beside the "
 		 "VM's settings"},
+	OPT_OUTSIDE,
 	{0},
 };
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "consent.h"
 #include "file.h"
 #include "lock_holder.h"
 #include "park_home.h"
@@ -157,6 +158,10 @@ int vm_store_open_after(const struct stick *stick, const struct vm *vm,
 
 	if (!path)
 		return err_set(err, EXIT_FAILED, "%s: out of memory", vm->name);
+	if (consent_disk(stick, vm, err) < 0) {
+		free(path);
+		return -1;
+	}
 	vm_store_host(host);
 	if (!mine.host)
 		mine.host = host;

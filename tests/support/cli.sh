@@ -6,6 +6,7 @@ set -euo pipefail
 vm="$BIN/stickvm"
 work=$(mktemp -d /tmp/stickvm-cli.XXXXXX)
 unset STICKVM_STICK
+export XDG_STATE_HOME=$work/state # what this host remembers of sticks
 undo=() # commands, run last to first
 
 at_end() {
