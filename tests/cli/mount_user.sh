@@ -42,6 +42,26 @@ works user_vm mount u "$home/mnt" --read-only
 as_user cmp -n 2097152 "$home/mnt/disk.raw" - <"$work/data" || die "what was written is gone"
 works user_vm umount "$home/mnt"
 
+# Root is kept out, unless the user lets root in, which the host has to permit.
+works user_vm mount u "$home/mnt"
+! cat "$home/mnt/status.json" >/dev/null 2>&1 || die "root looks into a user's mount"
+works user_vm umount "$home/mnt"
+: >"$work/fuse.conf"
+touch /etc/fuse.conf
+mount --bind "$work/fuse.conf" /etc/fuse.conf
+status=0 # fusermount3 has its own say, too
+user_vm mount u "$home/mnt" --allow-root 2>"$work/err" || status=$?
+[ $status = 1 ] || die "mounted without the host's permission: $status"
+grep -q '^stickvm mount: .*not permitted: letting root in needs the line user_allow_other' \
+	"$work/err" || die "$(cat "$work/err")"
+works user_vm check u # nothing is left of it
+echo user_allow_other >"$work/fuse.conf"
+works user_vm mount u "$home/mnt" --allow-root
+cmp -n 2097152 "$home/mnt/disk.raw" - <"$work/data" || die "root was to be let in"
+! setpriv --reuid=65533 --regid=nogroup --clear-groups cat "$home/mnt/status.json" 2>"$work/err" ||
+	die "another user was let in, too"
+works user_vm umount "$home/mnt"
+
 # What the user may not write is left alone, with one line.
 mkdir "$work/roots"
 works "$vm" init "$work/roots"
