@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* cmd_init.c: `init`: prepare a stick, or list those that are plugged in. */
 #include <string.h>
+#include <sys/xattr.h>
 
 #include "size.h"
 #include "stick.h"
@@ -13,6 +14,15 @@ static const char advice[] =
 	"its writes lie on the stick's erase units, and no file system adds writes of its own.\n"
 	"In files it works as well; ext4 is the best file system for that, exFAT and NTFS are\n"
 	"slower and wear the stick more.\n";
+
+static const char ntfs_advice[] =
+	"On NTFS mount it with '-o delay_mtime': else ntfs-3g writes metadata with every write.\n";
+
+/* ntfs-3g shows NTFS's own attributes; the kernel calls it "fuseblk" as it does exfat-fuse. */
+static bool is_ntfs_3g(const char *dir)
+{
+	return getxattr(dir, "system.ntfs_attrib", NULL, 0) >= 0;
+}
 
 static json_t *stick_json(const struct stick *stick, bool fresh)
 {
@@ -35,8 +45,9 @@ static int prepare(const struct args *args, const char *dir)
 	if (args_has(args, "json")) {
 		status = ui_json(args, stick_json(&stick, fresh));
 	} else if (fresh) {
-		printf("Prepared %s (stick %s, %s free).\n%s", stick.dir, stick.uuid,
-		       size_human(stick_free_bytes(stick.dir), room, sizeof(room)), advice);
+		printf("Prepared %s (stick %s, %s free).\n%s%s", stick.dir, stick.uuid,
+		       size_human(stick_free_bytes(stick.dir), room, sizeof(room)), advice,
+		       is_ntfs_3g(stick.dir) ? ntfs_advice : "");
 	} else {
 		printf("%s was prepared already (stick %s); nothing was changed.\n", stick.dir,
 		       stick.uuid);
