@@ -54,7 +54,8 @@ nobody_opens "$work/host/raw"
 sed -i "s|^place:.*|place: $work/host/raw|" "$settings"
 ! echo n | script -qec "'$vm' check g" "$work/typed" >"$work/out" 2>&1 || die "no was taken for yes"
 refused 1 "$off" "$vm" check g
-echo y | script -qec "'$vm' check g" "$work/typed" >"$work/out" 2>&1 || die "asked: $(cat "$work/out")"
+echo y | script -qec "'$vm' check g" "$work/typed" >"$work/out" 2>&1 ||
+	die "asked: $(cat "$work/out")"
 grep -q 'The stick says that the disk of g is' "$work/out" || die "not asked: $(cat "$work/out")"
 works "$vm" check g
 [ "$(stat -c %a "$XDG_STATE_HOME/stickvm")" = 700 ] || die "others may look at it"
