@@ -37,7 +37,8 @@ static int find_on_stick(const struct args *args, struct target *ret_target, str
 	return 0;
 }
 
-/* A frozen VM's stick is gone, but its session is here. `err` stays what it was if there is none. */
+/* A frozen VM's stick is gone, but its session is here. `err` stays what it was if there is none.
+ */
 static int find_without_stick(const struct args *args, struct target *ret_target)
 {
 	const char *name, *uuid;

@@ -45,12 +45,12 @@ static bool is_detached(const struct mount_stick *m)
 }
 
 /* The device that is below the stick now; where it cannot be known, the store's errors tell. */
-static void watch_anew(struct mount_stick *m)
+static void watch_anew(struct mount_stick *m, const char *place)
 {
 	struct watch_home home;
 
 	watch_free(m->watch);
-	m->watch = watch_new(m->vm->place ? m->vm->place : m->dir, NULL);
+	m->watch = watch_new(place ? place : m->dir, NULL);
 	if (watch_home_of(m->dir, m->uuid, NULL, &home) < 0)
 		return;
 	watch_home_free(&m->home);
@@ -128,7 +128,7 @@ static void take_news(struct mount_stick *m)
 			free(m->dir);
 			m->dir = dir;
 		}
-		watch_anew(m);
+		watch_anew(m, m->vm->place ? news->place : NULL);
 	}
 	free(news);
 }
@@ -197,7 +197,7 @@ struct mount_stick *mount_stick_start(struct sv_store *store, const struct stick
 	if (vm->place)
 		m->place_bytes = watch_node_bytes(vm->place);
 	if (m->dir)
-		watch_anew(m);
+		watch_anew(m, vm->place);
 	if (!m->dir || m->over_fd < 0 || pthread_create(&m->thread, NULL, work, m) != 0) {
 		release(m);
 		return NULL;

@@ -30,13 +30,14 @@ enum {
 	LAG_TOLD_MS = 500,
 };
 
-static void watch_anew(struct session *s)
+/* `place`: a raw place's node now, which has another name after each plugging in. */
+static void watch_anew(struct session *s, const char *place)
 {
 	const struct run_request *req = s->req;
 	struct watch_home home;
 
 	watch_free(s->pull.watch);
-	s->pull.watch = watch_new(req->vm->place ? req->vm->place : req->stick->dir, NULL);
+	s->pull.watch = watch_new(place ? place : req->stick->dir, NULL);
 	if (watch_home_of(req->stick->dir, req->stick->uuid, NULL, &home) < 0)
 		return;
 	watch_home_free(&s->pull.home);
@@ -49,7 +50,7 @@ void pull_init(struct session *s)
 	clock_sleep_init(&s->pull.sleep);
 	if (s->req->vm->place)
 		s->pull.place_bytes = (int64_t)watch_node_bytes(s->req->vm->place);
-	watch_anew(s);
+	watch_anew(s, s->req->vm->place);
 }
 
 void pull_end(struct session *s)
@@ -168,7 +169,7 @@ static void move_home(struct session *s, const struct regain_news *news)
 		free(s->req->stick->dir);
 		s->req->stick->dir = dir;
 	}
-	watch_anew(s);
+	watch_anew(s, s->req->vm->place ? news->place : NULL);
 }
 
 static void go_on(struct session *s, const struct regain_news *news)

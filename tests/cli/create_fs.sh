@@ -29,7 +29,8 @@ for fs in exfat ntfs ext4; do
 	export STICKVM_STICK=$work/fs
 	works "$vm" init "$work/fs"
 	advice=$(grep -c 'mount it with .-o delay_mtime' "$work/out" || true)
-	[ "$advice" = "$([ $fs = ntfs ] && echo 1 || echo 0)" ] || die "$fs: advice: $(cat "$work/out")"
+	[ "$advice" = "$([ $fs = ntfs ] && echo 1 || echo 0)" ] ||
+		die "$fs: advice: $(cat "$work/out")"
 	works "$vm" create a --from "$work/image"
 	works "$vm" create b --size 64M
 	works "$vm" set a cpus=3 iso=/x.iso

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# yank_ends: what the user of a frozen VM can do: wait, ask again, end it; and that a frozen VM is
-# told nothing but `stop` until its stick is back, also by a shell that finds no stick. QEMU is played by a script.
+# yank_ends: what the user of a frozen VM can do: wait, ask again, end it, also from a shell that
+# finds no stick; and that a frozen VM is told nothing but `stop` until its stick is back. QEMU is
+# played by a script.
 # test-labels: once
 # test-locks: guest
 # shellcheck source-path=SCRIPTDIR source=yank.bash

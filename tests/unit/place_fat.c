@@ -73,6 +73,7 @@ static void no_file_reaches_4_gib(void **state)
 {
 	const struct spot *spot = *state;
 	const struct sv_place_params params = {.segment_bytes = 8 * MIB};
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
 	const struct rlimit fat = {FAT_LARGEST, RLIM_INFINITY};
 	const uint64_t size_bytes = 5 * KIB * MIB;
 	uint64_t largest, holes;
@@ -80,7 +81,7 @@ static void no_file_reaches_4_gib(void **state)
 	struct sv_dev *dev;
 
 	is_fat = false;
-	signal(SIGXFSZ, SIG_IGN); /* EFBIG, as FAT says it */
+	sigaction(SIGXFSZ, &ignore, NULL); /* EFBIG, as FAT says it */
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &fat), 0);
 	assert_int_equal(sv_place_create(spot->path, &params), 0);
