@@ -11,88 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "prng.h"
-#include "probe.h"
-#include "stick.h"
+#include "probe_rig.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define SECOND UINT64_C(1000000000)
 
-/* A stick with its clock, and a host that disturbs it. */
-struct rig {
-	struct fsim_stick *stick;
-	uint64_t handle;
-	uint64_t host_ns;  /* what the host added so far */
-	struct prng noise; /* state 0: a quiet host */
-	uint64_t fail_at;  /* the n-th command fails; 0: never */
-	uint64_t commands;
-};
-
-/* Some microseconds always, a millisecond now and then, ten rarely. */
-static int disturb(struct rig *rig)
-{
-	rig->commands++;
-	if (rig->fail_at && rig->commands == rig->fail_at)
-		return -EIO;
-	if (rig->noise.state == 0)
-		return 0;
-	rig->host_ns += prng_below(&rig->noise, 20000);
-	if (prng_below(&rig->noise, 30) == 0)
-		rig->host_ns += prng_below(&rig->noise, 1000000);
-	if (prng_below(&rig->noise, 300) == 0)
-		rig->host_ns += 10000000;
-	return 0;
-}
-
-static int rig_read(void *ctx, void *buf, size_t len_bytes, uint64_t off_bytes)
-{
-	struct rig *rig = ctx;
-	int r = disturb(rig);
-
-	return r ? r : fsim_stick_read(rig->stick, rig->handle, buf, len_bytes, off_bytes);
-}
-
-static int rig_write(void *ctx, const void *buf, size_t len_bytes, uint64_t off_bytes)
-{
-	struct rig *rig = ctx;
-	int r = disturb(rig);
-
-	return r ? r : fsim_stick_write(rig->stick, rig->handle, buf, len_bytes, off_bytes);
-}
-
-static int rig_flush(void *ctx)
-{
-	struct rig *rig = ctx;
-
-	return fsim_stick_flush(rig->stick, rig->handle);
-}
-
-static uint64_t rig_now(void *ctx)
-{
-	const struct rig *rig = ctx;
-	struct fsim_counters counters;
-
-	fsim_stick_counters(rig->stick, &counters);
-	return counters.clock_ns + rig->host_ns;
-}
-
-static const struct probe_ops rig_ops = {rig_read, rig_write, rig_flush, rig_now};
-
-static struct rig rig_new(const struct fsim_config *config)
-{
-	struct rig rig = {0};
-
-	assert_int_equal(fsim_stick_new(config, &rig.stick), 0);
-	assert_int_equal(fsim_stick_open(rig.stick, &rig.handle), 0);
-	return rig;
-}
-
-static struct probe_target target_of(struct rig *rig, uint64_t scratch_bytes)
+static struct probe_target target_of(struct probe_rig *rig, uint64_t scratch_bytes)
 {
 	uint64_t size = fsim_stick_size(rig->stick);
 
 	return (struct probe_target){
-		.ops = &rig_ops,
+		.ops = &probe_rig_ops,
 		.ctx = rig,
 		.readable = {0, size},
 		/* Where a file of a file system would lie: on a block, on no unit. */
@@ -134,7 +63,7 @@ static void check_rates(const struct fsim_profile *p, const struct probe_result 
 
 static struct probe_result quick(const struct fsim_config *config, uint64_t noise_seed)
 {
-	struct rig rig = rig_new(config);
+	struct probe_rig rig = probe_rig_new(config);
 	struct probe_target target = target_of(&rig, 256 * MIB);
 	struct probe_params params = {.seed = 7};
 	struct probe_result result;
@@ -143,7 +72,7 @@ static struct probe_result quick(const struct fsim_config *config, uint64_t nois
 	assert_int_equal(probe_run(&target, &params, &result), 0);
 	assert_true(result.took_ns < 16 * SECOND);
 	print_result(config->profile->id, &result);
-	fsim_stick_free(rig.stick);
+	probe_rig_free(&rig);
 	return result;
 }
 
@@ -200,7 +129,7 @@ static void filled_page_map(void **state)
 					     .size_bytes = 4096 * MIB,
 					     .seed = 3,
 					     .filled = true};
-		struct rig rig = rig_new(&config);
+		struct probe_rig rig = probe_rig_new(&config);
 		struct probe_target target = target_of(&rig, 256 * MIB);
 		struct probe_params params = {.full = true};
 		struct probe_result r;
@@ -210,7 +139,7 @@ static void filled_page_map(void **state)
 		assert_int_equal(r.erase_method, PROBE_BY_WRITES);
 		assert_true(within(r.erase_bytes, config.profile->erase_bytes, 2));
 		assert_int_equal(r.open_units, 4);
-		fsim_stick_free(rig.stick);
+		probe_rig_free(&rig);
 	}
 }
 
@@ -273,7 +202,7 @@ static void reads_only(void **state)
 {
 	struct fsim_config config = {
 		.profile = fsim_profile_find("P2"), .seed = 1, .boundaries = true};
-	struct rig rig = rig_new(&config);
+	struct probe_rig rig = probe_rig_new(&config);
 	struct probe_target target = target_of(&rig, 0);
 	struct probe_params params = {.seed = 1};
 	struct fsim_counters counters;
@@ -288,14 +217,14 @@ static void reads_only(void **state)
 	assert_int_equal(r.open_units, 0);
 	assert_int_equal(r.page_bytes, 16384);
 	assert_int_equal(r.erase_bytes, 4 * MIB);
-	fsim_stick_free(rig.stick);
+	probe_rig_free(&rig);
 }
 
 /* Only a file may be read, whose place is unknown, and a small one. */
 static void small_and_unaligned(void **state)
 {
 	struct fsim_config config = {.profile = fsim_profile_find("P1"), .seed = 1};
-	struct rig rig = rig_new(&config);
+	struct probe_rig rig = probe_rig_new(&config);
 	struct probe_target target = target_of(&rig, 48 * MIB);
 	struct probe_params params = {.seed = 1};
 	struct probe_result r;
@@ -308,7 +237,7 @@ static void small_and_unaligned(void **state)
 	assert_int_equal(r.erase_bytes, 8 * MIB);
 	assert_int_equal(r.open_units, 1);
 	assert_true(within((double)r.random_read_ns, 859e3, 1.1));
-	fsim_stick_free(rig.stick);
+	probe_rig_free(&rig);
 }
 
 /* The cliff behind a fast cache, and a cache whose end lies too far away. */
@@ -321,14 +250,14 @@ static void fast_cache(void **state)
 
 	(void)state;
 	for (uint64_t slc = 512 * MIB; slc <= 4096 * MIB; slc *= 8) {
-		struct rig rig = rig_new(&config);
+		struct probe_rig rig = probe_rig_new(&config);
 		struct probe_target target = target_of(&rig, 128 * MIB);
 
-		fsim_stick_free(rig.stick);
+		probe_rig_free(&rig);
 		small.slc_bytes = slc;
-		rig = rig_new(&config);
+		rig = probe_rig_new(&config);
 		assert_int_equal(probe_run(&target, &params, &r), 0);
-		fsim_stick_free(rig.stick);
+		probe_rig_free(&rig);
 		if (slc == 512 * MIB) {
 			/* what was written before counts: the clock stood still in between */
 			assert_true(r.cache_bytes <= slc && r.cache_bytes >= slc / 4);
@@ -349,7 +278,7 @@ static void errors(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
 		struct fsim_config config = {.profile = fsim_profile_find("P3"), .seed = 1};
-		struct rig rig = rig_new(&config);
+		struct probe_rig rig = probe_rig_new(&config);
 		struct probe_target target = target_of(&rig, 64 * MIB);
 		struct probe_params params = {.seed = 1};
 		struct probe_result r = {.page_bytes = 77};
@@ -358,7 +287,7 @@ static void errors(void **state)
 		assert_int_equal(probe_run(&target, &params, &r), -EIO);
 		assert_int_equal(r.page_bytes, 77);
 		assert_int_equal(rig.commands, at[i]);
-		fsim_stick_free(rig.stick);
+		probe_rig_free(&rig);
 	}
 }
 
@@ -372,7 +301,7 @@ static bool stop_soon(void *ctx, const char *what, uint64_t done, uint64_t total
 static void stopped(void **state)
 {
 	struct fsim_config config = {.profile = fsim_profile_find("P3"), .seed = 1};
-	struct rig rig = rig_new(&config);
+	struct probe_rig rig = probe_rig_new(&config);
 	struct probe_target target = target_of(&rig, 64 * MIB);
 	int calls = 0;
 	struct probe_params params = {.report = stop_soon, .report_ctx = &calls};
@@ -381,7 +310,7 @@ static void stopped(void **state)
 	(void)state;
 	assert_int_equal(probe_run(&target, &params, &r), -ECANCELED);
 	assert_int_equal(calls, 3);
-	fsim_stick_free(rig.stick);
+	probe_rig_free(&rig);
 }
 
 int main(void)
