@@ -43,7 +43,9 @@ struct probe_unit {
 	uint64_t phase_bytes; /* of borders, modulo the unit */
 	uint64_t slow_ns;
 	uint64_t fast_ns;
-	size_t seen; /* slow writes at borders */
+	size_t seen;   /* slow writes at borders */
+	bool clear;    /* every write at a border was slow, and no other */
+	bool any_slow; /* some were, with or without a unit to explain them */
 };
 struct probe_unit probe_find_unit(const struct probe_sample *samples, size_t count,
 				  uint64_t stride_bytes);

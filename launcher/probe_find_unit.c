@@ -32,50 +32,6 @@ static uint64_t nth(const struct probe_sample *samples, size_t count, size_t n)
 	return result;
 }
 
-/* The border between fast and slow; 0: there are not both. One outlier is none. */
-static uint64_t threshold(const struct probe_sample *samples, size_t count, uint64_t *ret_fast_ns)
-{
-	uint64_t fast, slow;
-
-	if (count < 4)
-		return 0;
-	fast = nth(samples, count, count / 4);
-	slow = nth(samples, count, count - 2);
-	*ret_fast_ns = fast;
-	if (slow < 3 * fast + LEAST_MERGE_NS)
-		return 0;
-	return fast + (slow - fast) / 4;
-}
-
-struct score {
-	size_t on, on_slow, off, off_slow;
-};
-
-static struct score score_of(const struct probe_sample *samples, size_t count, uint64_t unit,
-			     uint64_t phase, uint64_t limit_ns)
-{
-	struct score s = {0};
-
-	for (size_t i = 0; i < count; i++) {
-		bool slow = samples[i].ns >= limit_ns;
-
-		if (samples[i].off_bytes % unit == phase) {
-			s.on++;
-			s.on_slow += slow;
-		} else {
-			s.off++;
-			s.off_slow += slow;
-		}
-	}
-	return s;
-}
-
-static bool explains(const struct score *s)
-{
-	return s->on >= 3 && s->off > 0 && s->on_slow * 4 >= s->on * 3 &&
-	       s->off_slow * 16 <= s->off;
-}
-
 static uint64_t slow_median(const struct probe_sample *samples, size_t count, uint64_t limit_ns)
 {
 	uint64_t *values = calloc(count, sizeof *values), result;
@@ -89,6 +45,60 @@ static uint64_t slow_median(const struct probe_sample *samples, size_t count, ui
 	return result;
 }
 
+/* The border between fast and slow; 0: there are not both. One outlier is none; what is slow by
+ * less than half of the usual merge is the host. */
+static uint64_t threshold(const struct probe_sample *samples, size_t count, uint64_t *ret_fast_ns)
+{
+	uint64_t fast, slow;
+
+	if (count < 4)
+		return 0;
+	fast = nth(samples, count, count / 4);
+	slow = nth(samples, count, count - 2);
+	*ret_fast_ns = fast;
+	if (slow < 3 * fast + LEAST_MERGE_NS)
+		return 0;
+	return fast + (slow_median(samples, count, fast + (slow - fast) / 4) - fast) / 2;
+}
+
+struct score {
+	size_t on, on_slow, off, off_slow;
+	uint64_t least_ns, most_ns; /* of the slow ones at borders */
+};
+
+static struct score score_of(const struct probe_sample *samples, size_t count, uint64_t unit,
+			     uint64_t phase, uint64_t limit_ns)
+{
+	struct score s = {0};
+
+	for (size_t i = 0; i < count; i++) {
+		bool slow = samples[i].ns >= limit_ns;
+
+		if (samples[i].off_bytes % unit == phase) {
+			s.on++;
+			s.on_slow += slow;
+			if (slow && (s.least_ns == 0 || samples[i].ns < s.least_ns))
+				s.least_ns = samples[i].ns;
+			if (slow && samples[i].ns > s.most_ns)
+				s.most_ns = samples[i].ns;
+		} else {
+			s.off++;
+			s.off_slow += slow;
+		}
+	}
+	return s;
+}
+
+/* Merges take about the same time each. A few others are slow because somebody else wrote. */
+static bool explains(const struct score *s)
+{
+	bool alone = s->off_slow * 16 <= s->off && (s->on >= 4 || s->on_slow == s->on);
+	bool many = s->on_slow >= 4 && s->off_slow * 2 <= s->on_slow;
+
+	return s->on >= 3 && s->off > 0 && s->on_slow * 4 >= s->on * 3 && (alone || many) &&
+	       s->most_ns <= 3 * s->least_ns;
+}
+
 struct probe_unit probe_find_unit(const struct probe_sample *samples, size_t count,
 				  uint64_t stride_bytes)
 {
@@ -96,6 +106,7 @@ struct probe_unit probe_find_unit(const struct probe_sample *samples, size_t cou
 	struct probe_unit unit = {0};
 	uint64_t limit_ns = threshold(samples, count, &unit.fast_ns);
 
+	unit.any_slow = limit_ns != 0;
 	if (limit_ns == 0)
 		return unit;
 	/* Where places were free at first, nothing had to be closed. */
@@ -115,6 +126,7 @@ struct probe_unit probe_find_unit(const struct probe_sample *samples, size_t cou
 			unit.phase_bytes = phase;
 			unit.slow_ns = slow_median(samples, count, limit_ns);
 			unit.seen = s.on_slow;
+			unit.clear = s.on_slow == s.on && s.off_slow * 16 <= s.off;
 			return unit;
 		}
 	}
@@ -123,7 +135,13 @@ struct probe_unit probe_find_unit(const struct probe_sample *samples, size_t cou
 
 bool probe_all_slow(const struct probe_sample *samples, size_t count, uint64_t in_order_ns)
 {
-	return count >= 8 && nth(samples, count, count / 4) > 3 * in_order_ns + LEAST_MERGE_NS;
+	uint64_t low, high;
+
+	if (count < 8)
+		return false;
+	low = nth(samples, count, count / 4);
+	high = nth(samples, count, count - 2);
+	return low > 3 * in_order_ns + LEAST_MERGE_NS && high < 3 * low;
 }
 
 /* How many of the gaps are a whole number of times `bytes`, within an eighth of it. */

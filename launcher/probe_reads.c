@@ -176,12 +176,13 @@ static void borders_from(struct probing *p, uint64_t base_bytes, uint64_t box_ns
 	struct probe_level levels[MAX_LEVELS];
 	struct probe_range range = readable(p);
 	uint64_t until_ns = probing_until(p, box_ns);
+	unsigned passes = p->params->full ? MAX_REPEATS : 9;
 	size_t count = 0, used = 0;
 
 	*ret_page_bytes = *ret_unit_bytes = 0;
 	for (uint64_t a = base_bytes; reads && a <= 64 * MIB && a * 3 <= range.len_bytes; a *= 2)
 		reads[count++].align_bytes = a;
-	for (unsigned pass = 0; pass < MAX_REPEATS && probing_goes_on(p, until_ns); pass++)
+	for (unsigned pass = 0; pass < passes && probing_goes_on(p, until_ns); pass++)
 		for (size_t i = 0; i < count && (pass < 3 || probing_goes_on(p, until_ns)); i++)
 			take_one(p, &reads[i], range);
 	for (size_t i = 0; i < count; i++)

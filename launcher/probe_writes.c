@@ -5,11 +5,13 @@
 
 #include "probe_priv.h"
 
-enum { MAX_REQUESTS = 512, MAX_OPEN = 8, MAX_STREAMS = 6, TRIALS = 5 };
+enum { MAX_REQUESTS = 512, MAX_OPEN = 8, MAX_STREAMS = 6, TRIALS = 5, ROUNDS = 16 };
 
 /* Random writes are spread over so much: what a guest's hot data would take. */
 #define SPAN_BYTES (100 * MIB)
 #define PIECE_BYTES (16 * MIB)
+/* A page map writes a block anywhere in less. */
+#define MOST_PAGE_NS (20 * SECOND / 1000)
 
 static uint64_t align_up(uint64_t value, uint64_t to)
 {
@@ -69,6 +71,13 @@ void probe_writes_in_order(struct probing *p)
 	p->written = (struct probe_range){range.off_bytes, at - range.off_bytes};
 }
 
+/* A file system puts off what it knows of our writes; it must not come in between. */
+static void settle(struct probing *p)
+{
+	if (p->error == 0)
+		p->error = p->target->ops->flush(p->target->ctx);
+}
+
 /* Ascending small writes, one a stride, until `enough` merges were seen where a unit begins. */
 static struct probe_unit walk(struct probing *p, uint64_t stride_bytes, uint64_t box_ns,
 			      bool *ret_all_slow)
@@ -93,7 +102,8 @@ static struct probe_unit walk(struct probing *p, uint64_t stride_bytes, uint64_t
 			continue;
 		unit = probe_find_unit(samples, n, stride_bytes);
 		*ret_all_slow = probe_all_slow(samples, n, p->in_order_ns);
-		if (unit.seen >= enough || (*ret_all_slow && n >= 16 && unit.unit_bytes == 0))
+		if ((unit.clear && unit.seen >= enough) ||
+		    (*ret_all_slow && n >= 16 && unit.unit_bytes == 0))
 			break;
 	}
 	free(samples);
@@ -131,14 +141,15 @@ void probe_writes_units(struct probing *p)
 	uint64_t bytes = 0;
 	bool all_slow;
 
-	unit = walk(p, MIB, 5 * SECOND, &all_slow);
+	settle(p);
+	unit = walk(p, MIB, 6 * SECOND, &all_slow);
 	if (unit.unit_bytes == 0 && all_slow)
 		unit = walk(p, 64 * KIB, 3 * SECOND, &all_slow);
 	bytes = unit.unit_bytes;
 	p->slow_ns = unit.slow_ns;
 	p->phase_bytes = unit.phase_bytes;
 	p->result->merge_ns = unit.slow_ns;
-	p->result->page_mapped = bytes == 0 && p->error == 0;
+	p->result->page_mapped = !unit.any_slow && unit.fast_ns < MOST_PAGE_NS && p->error == 0;
 	if (bytes == 0 && p->params->full && p->result->erase_bytes == 0)
 		bytes = find_rhythm(p);
 	if (bytes != 0 && p->error == 0) {
@@ -174,7 +185,7 @@ static uint64_t next_unit(struct units *u)
 }
 
 /* One count; 0 and -1 as probe_find_open. The places of the units before must be taken. */
-static int count_once(struct probing *p, struct units *u)
+static int count_once(struct probing *p, struct units *u, uint64_t until_ns)
 {
 	uint64_t begin_ns[MAX_OPEN];
 	size_t most = u->count - 2 < MAX_OPEN ? (size_t)u->count - 2 : MAX_OPEN;
@@ -183,7 +194,8 @@ static int count_once(struct probing *p, struct units *u)
 	if (!write_marked(p, next_unit(u), u->unit_bytes))
 		return 0;
 	for (size_t n = 0; n < most && found == 0; n++) {
-		if (!probing_write(p, next_unit(u), BLOCK_BYTES, &begin_ns[n]))
+		if (!probing_goes_on(p, until_ns) ||
+		    !probing_write(p, next_unit(u), BLOCK_BYTES, &begin_ns[n]))
 			return 0;
 		found = probe_find_open(begin_ns, n + 1, p->slow_ns);
 	}
@@ -203,7 +215,7 @@ static void count_open(struct probing *p, uint64_t until_ns)
 		return;
 	u.count = (end_of(range) - u.first_bytes) / u.unit_bytes;
 	for (unsigned i = 0; i < TRIALS && probing_goes_on(p, until_ns); i++) {
-		int found = count_once(p, &u);
+		int found = count_once(p, &u, until_ns);
 
 		if (found <= 0 || ++votes[found] < enough)
 			continue;
@@ -216,13 +228,15 @@ static void count_open(struct probing *p, uint64_t until_ns)
 }
 
 /* Writes in `places` places in turn, each in order, far from one another. */
-static uint64_t write_in_turn(struct probing *p, unsigned places, unsigned rounds, uint64_t base)
+static uint64_t write_in_turn(struct probing *p, unsigned places, uint64_t base, uint64_t until_ns)
 {
 	uint64_t apart = p->target->scratch.len_bytes / MAX_STREAMS / MIB * MIB;
-	uint64_t took_ns[MAX_STREAMS * 16], ns;
+	uint64_t took_ns[MAX_STREAMS * ROUNDS], ns;
 	size_t n = 0;
 
-	for (unsigned round = 0; round < rounds; round++) {
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		if (!probing_goes_on(p, until_ns))
+			return 0;
 		for (unsigned i = 0; i < places; i++) {
 			uint64_t at = p->target->scratch.off_bytes + i * apart + base;
 
@@ -238,23 +252,27 @@ static uint64_t write_in_turn(struct probing *p, unsigned places, unsigned round
 static void count_streams(struct probing *p, uint64_t until_ns)
 {
 	uint64_t place_ns[MAX_STREAMS], room = p->target->scratch.len_bytes / MAX_STREAMS;
-	unsigned rounds = 16, n = 0;
+	unsigned n = 0, good = 0;
+	bool more = true;
 
 	if (room < 2 * MIB)
 		return;
-	while (n < MAX_STREAMS && probing_goes_on(p, until_ns)) {
-		place_ns[n] = write_in_turn(p, n + 1, rounds, (n + 1) * 128 * KIB);
-		n++;
+	while (n < MAX_STREAMS && more) {
+		place_ns[n] = write_in_turn(p, n + 1, (n + 1) * 128 * KIB, until_ns);
+		if (place_ns[n++] == 0)
+			return;
+		good = probe_find_streams(place_ns, n, &more);
 	}
-	if (p->error == 0 && n == MAX_STREAMS)
-		p->result->open_units =
-			probe_find_streams(place_ns, n, &p->result->open_units_more);
+	p->result->open_units = good;
+	p->result->open_units_more = more;
 }
 
 void probe_writes_open(struct probing *p)
 {
-	uint64_t until_ns = probing_until(p, 5 * SECOND);
+	uint64_t until_ns;
 
+	settle(p);
+	until_ns = probing_until(p, 5 * SECOND);
 	if (p->slow_ns != 0 && p->result->erase_bytes != 0)
 		count_open(p, until_ns);
 	else

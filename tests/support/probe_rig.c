@@ -9,7 +9,7 @@
 
 #include "probe_rig.h"
 
-/* Some microseconds always, a millisecond now and then, ten rarely. */
+/* Some microseconds always, a millisecond now and then, tens of them rarely. */
 static int disturb(struct probe_rig *rig)
 {
 	rig->commands++;
@@ -20,8 +20,8 @@ static int disturb(struct probe_rig *rig)
 	rig->host_ns += prng_below(&rig->noise, 20000);
 	if (prng_one_in(&rig->noise, 30))
 		rig->host_ns += prng_below(&rig->noise, 1000000);
-	if (prng_one_in(&rig->noise, 300))
-		rig->host_ns += 10000000;
+	if (prng_one_in(&rig->noise, 60))
+		rig->host_ns += 10000000 + prng_below(&rig->noise, 30000000);
 	return 0;
 }
 
