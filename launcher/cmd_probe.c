@@ -123,27 +123,30 @@ static int open_place(const struct job *job, struct probe_place *place, struct e
 	return rc;
 }
 
-/* A run that was cut short left its tags on the stick. */
+/* A run that was cut short left its tags on the stick. True in *ret_again: the place must be opened
+ * anew, since all of the device was opened for writing. */
 static int restore(const struct job *job, const char *name, struct probe_place *place,
-		   uint64_t *ret_restored, struct err *err)
+		   uint64_t *ret_restored, bool *ret_again, struct err *err)
 {
-	int was_fd = place->raw_fd, rc;
+	char *path;
+	int rc;
 
-	if (!probe_save_pending(name))
+	*ret_again = probe_save_pending(name);
+	if (!*ret_again)
 		return 0;
-	place->raw_fd = -1;
 	rc = probe_place_open_disk(place);
 	if (rc == 0)
 		rc = probe_save_restore(name, place->disk_bytes, place->target.ops, place,
 					ret_restored);
-	if (rc == -EBADMSG) /* it ended before anything was written */
-		rc = 0;
-	if (rc == 0)
-		return was_fd < 0 ? 1 : 2;
-	return err_set(err, EXIT_FAILED,
-		       "%s: an earlier test was cut short, and what it wrote over cannot be put "
-		       "back: %s; it is kept in %s",
-		       job->path, strerror(-rc), probe_save_path(name));
+	if (rc == 0 || rc == -EBADMSG) /* it ended before anything was written */
+		return 0;
+	path = probe_save_path(name);
+	err_set(err, EXIT_FAILED,
+		"%s: an earlier test was cut short, and what it wrote over cannot be put back: %s; "
+		"it is kept in %s",
+		job->path, strerror(-rc), path ? path : name);
+	free(path);
+	return -1;
 }
 
 static int run_test(const struct job *job, struct probe_place *place, const char *name,
@@ -268,21 +271,18 @@ static int capacity(struct job *job)
 	struct probe_place place;
 	struct err err;
 	uint64_t restored = 0;
+	bool again = false;
 	char *name = NULL;
 	int rc;
 
 	if (!allowed(job, &err) || open_place(job, &place, &err) < 0)
 		return ui_fail(job->args, &err);
 	name = plugged_stable_name(place.disk_node);
-	rc = name ? restore(job, name, &place, &restored, &err)
+	rc = name ? restore(job, name, &place, &restored, &again, &err)
 		  : err_set(&err, EXIT_FAILED, "out of memory");
-	if (rc > 0) { /* the device was opened for all of it */
+	if (rc == 0 && again) {
 		probe_place_close(&place);
 		rc = open_place(job, &place, &err);
-		if (rc < 0) {
-			free(name);
-			return ui_fail(job->args, &err);
-		}
 	}
 	if (restored > 0)
 		ui_warn(job->args,

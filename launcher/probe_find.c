@@ -150,7 +150,8 @@ static struct split weigh(const struct probe_level *levels, size_t count, size_t
 	return split;
 }
 
-/* Every pair of borders is tried; one more step must halve what the fit leaves over. */
+/* Every pair of borders is tried; a step must halve what the fit leaves over, a second one take a
+ * quarter of the rest. */
 void probe_find_borders(const struct probe_level *levels, size_t count, uint64_t *ret_page_bytes,
 			uint64_t *ret_unit_bytes)
 {
@@ -162,6 +163,7 @@ void probe_find_borders(const struct probe_level *levels, size_t count, uint64_t
 	if (count < 3 || count > MAX_LEVELS)
 		return;
 	best = weigh(levels, count, count, count, least);
+	best.misfit /= 2; /* noise always finds a split that is a little better */
 	for (size_t page = 1; page < count; page++) {
 		for (size_t unit = page; unit <= count; unit++) {
 			struct split split = weigh(levels, count, page, unit, least);

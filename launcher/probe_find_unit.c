@@ -196,7 +196,7 @@ int probe_find_open(const uint64_t *begin_ns, size_t count, uint64_t slow_ns)
 
 uint32_t probe_find_streams(const uint64_t *place_ns, size_t count, bool *ret_more)
 {
-	uint64_t limit_ns = count ? place_ns[0] + place_ns[0] * 3 / 10 + 15000 : 0;
+	uint64_t limit_ns = count ? place_ns[0] + place_ns[0] / 5 + 10000 : 0;
 	uint32_t n = 0;
 
 	while (n < count && place_ns[n] <= limit_ns)

@@ -30,7 +30,7 @@ static bool read_number(const char *folder, const char *name, uint64_t *ret_numb
 	size_t bytes;
 
 	snprintf(path, sizeof path, "%s/%s", folder, name);
-	if (file_read(path, 64, &text, &bytes) < 0)
+	if (file_read(path, 8192, &text, &bytes) < 0)
 		return false;
 	*ret_number = strtoull(text, &end, 10);
 	bytes = (size_t)(end - text);
@@ -315,8 +315,7 @@ int probe_place_open(const struct probe_place_wanted *wanted, struct probe_place
 	struct stat st;
 	int rc;
 
-	*p = (struct probe_place){.disk_fd = -1, .raw_fd = -1};
-	p->scratch.fd = -1;
+	*p = (struct probe_place){.disk_fd = -1, .raw_fd = -1, .scratch = {.fd = -1}};
 	p->target = (struct probe_target){.ops = &place_ops, .ctx = p, .sector_bytes = 512};
 	if (stat(wanted->path, &st) < 0)
 		return err_set(err, EXIT_NO_STICK, "%s: %s; is the stick plugged in and mounted?",
