@@ -28,10 +28,11 @@ static bool is_ntfs_3g(const char *dir)
 
 static json_t *stick_json(const struct stick *stick, bool fresh, const struct probe_stick *probe)
 {
-	json_t *json = json_pack("{s:s, s:s, s:b, s:I, s:I, s:I}", "dir", stick->dir, "uuid", stick->uuid,
-			 "fresh", fresh, "created", (json_int_t)stick->created_s, "capacity_bytes",
-			 (json_int_t)stick_capacity(stick->dir), "free_bytes",
-			 (json_int_t)stick_free_bytes(stick->dir));
+	json_t *json =
+		json_pack("{s:s, s:s, s:b, s:I, s:I, s:I}", "dir", stick->dir, "uuid", stick->uuid,
+			  "fresh", fresh, "created", (json_int_t)stick->created_s, "capacity_bytes",
+			  (json_int_t)stick_capacity(stick->dir), "free_bytes",
+			  (json_int_t)stick_free_bytes(stick->dir));
 
 	json_object_set_new(json, "probe", probe ? probe_stick_json(probe) : json_null());
 	return json;

@@ -156,7 +156,7 @@ void probe_find_borders(const struct probe_level *levels, size_t count, uint64_t
 			uint64_t *ret_unit_bytes)
 {
 	double least = count > 0 && count <= MAX_LEVELS ? least_step(levels, count) : 0;
-	struct split best = {count, count, 0};
+	struct split best;
 
 	*ret_page_bytes = 0;
 	*ret_unit_bytes = 0;

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* probe_stick.c: opens a stick, measures it, keeps what was found, and tells the signals apart. */
+/* probe_stick.c: opens a stick, measures it, and keeps what was found. */
 #include "probe_stick.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "file.h"
 #include "probe_place.h"
@@ -20,49 +18,6 @@
 #define LEAST_SCRATCH_BYTES (16 * MIB)
 /* Of a fast cache's search: not more than a part of what is free. */
 #define CACHE_BYTES (UINT64_C(8) << 30)
-
-static void block_signals(int how)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(how, &set, NULL);
-}
-
-void probe_progress_start(struct probe_progress *progress)
-{
-	*progress = (struct probe_progress){.terminal = isatty(STDERR_FILENO) == 1};
-	block_signals(SIG_BLOCK);
-}
-
-bool probe_progress_step(void *ctx, const char *what, uint64_t done, uint64_t total)
-{
-	struct probe_progress *p = ctx;
-	sigset_t waiting;
-
-	if (p->terminal && total > 0) {
-		fprintf(stderr, "\r\033[K%s  %.0f %%", what, 100.0 * (double)done / (double)total);
-		fflush(stderr);
-		p->shown = true;
-	}
-	if (sigpending(&waiting) == 0 &&
-	    (sigismember(&waiting, SIGINT) == 1 || sigismember(&waiting, SIGTERM) == 1 ||
-	     sigismember(&waiting, SIGHUP) == 1))
-		p->caught = true;
-	return !p->caught;
-}
-
-/* A signal that was caught stays pending: the process ends with its own status. */
-void probe_progress_end(struct probe_progress *progress)
-{
-	if (progress->shown)
-		fprintf(stderr, "\r\033[K");
-	if (!progress->caught)
-		block_signals(SIG_UNBLOCK);
-}
 
 static uint64_t scratch_bytes(const char *path)
 {

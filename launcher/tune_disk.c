@@ -174,8 +174,10 @@ void decide_unit_size(const struct input *in, struct plan *plan, struct decision
 	}
 	size_human(plan->unit_bytes, text, sizeof text);
 	row_value(row, "%s", text);
-	row_reason(row, "a read anywhere costs at most 1.25 times one of 4 KiB, measured: %" PRIu64
-			" us", f->stick_random_read_us);
+	row_reason(row,
+		   "a read anywhere costs at most 1.25 times one of 4 KiB, measured: %" PRIu64
+		   " us",
+		   f->stick_random_read_us);
 }
 
 void decide_batch_age(const struct input *in, struct plan *plan, struct decision *row)

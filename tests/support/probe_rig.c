@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "probe_rig.h"
+#include "stick.h"
 
 /* Some microseconds always, a millisecond now and then, tens of them rarely. */
 static int disturb(struct probe_rig *rig)

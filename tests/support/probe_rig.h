@@ -5,7 +5,9 @@
 
 #include "prng.h"
 #include "probe.h"
-#include "stick.h"
+
+struct fsim_config;
+struct fsim_stick;
 
 /* A stick with its clock, and a host that disturbs it. */
 struct probe_rig {

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "probe_rig.h"
+#include "stick.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define SECOND UINT64_C(1000000000)

@@ -15,6 +15,7 @@
 #include "probe_fake.h"
 #include "probe_rig.h"
 #include "probe_save.h"
+#include "stick.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define SIZE (64 * MIB)

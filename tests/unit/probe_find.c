@@ -48,7 +48,7 @@ static void flashbench_card(void **state)
 /* A stick of flashbench's mailing list: "clearly 8 MB, page size is not clear". */
 static void flashbench_stick(void **state)
 {
-	static const double diffs[] = {24,   22,   20,	 22,   26, 18.7, 32.6,
+	static const double diffs[] = {24,   22,   20,	 22,   26,  18.7, 32.6,
 				       35.1, 32.2, 21.2, 44.2, 219, 211,  200};
 	uint64_t page, unit;
 
@@ -69,8 +69,8 @@ static void flat(void **state)
 	assert_int_equal(page, 0);
 	assert_int_equal(unit, 0);
 	/* the host was busy during some levels */
-	borders((const double[]){3, -90, 140, 60, -20, 150, 30, 210, 80, -10, 190, 120, 40, 230}, 14,
-		1000, &page, &unit);
+	borders((const double[]){3, -90, 140, 60, -20, 150, 30, 210, 80, -10, 190, 120, 40, 230},
+		14, 1000, &page, &unit);
 	assert_int_equal(page, 0);
 	assert_int_equal(unit, 0);
 	borders(diffs, 2, 300, &page, &unit);
@@ -182,8 +182,11 @@ static void slower(void **state)
 static void kept_on_the_stick(void **state)
 {
 	char dir[] = "/tmp/stickvm-kept.XXXXXX";
-	struct measured first = {.at_s = 1700000000, .read_rate = 20, .write_rate = 9,
-				 .random_read_us = 735, .merge_us = 258000};
+	struct measured first = {.at_s = 1700000000,
+				 .read_rate = 20,
+				 .write_rate = 9,
+				 .random_read_us = 735,
+				 .merge_us = 258000};
 	struct measured second = {.at_s = 1700000100, .read_rate = 21};
 	struct stick_geometry all = {16384, 4 << 20, 2}, none = {0};
 	struct stick stick, again;
@@ -214,10 +217,14 @@ static void kept_on_the_stick(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(flashbench_card), cmocka_unit_test(flashbench_stick),
-		cmocka_unit_test(flat),		   cmocka_unit_test(units),
-		cmocka_unit_test(open_units),	   cmocka_unit_test(cliffs),
-		cmocka_unit_test(fits),		   cmocka_unit_test(slower),
+		cmocka_unit_test(flashbench_card),
+		cmocka_unit_test(flashbench_stick),
+		cmocka_unit_test(flat),
+		cmocka_unit_test(units),
+		cmocka_unit_test(open_units),
+		cmocka_unit_test(cliffs),
+		cmocka_unit_test(fits),
+		cmocka_unit_test(slower),
 		cmocka_unit_test(kept_on_the_stick),
 	};
 
