@@ -79,9 +79,9 @@ json 'j["kind"], j["genuine"], j["lost"], j["changed"]' 'good True 0 0'
 pull
 
 # Every kind of fake, on the device; what was there is there afterwards.
-for fake in limbo:300M wraparound:512M chain:300M:512M bad; do
+for fake in limbo:100M wraparound:128M chain:100M:128M bad; do
 	kind=${fake%%:*}
-	plug P4 --size 1G --fake "$fake"
+	plug P4 --size 512M --fake "$fake"
 	head -c 8M /dev/urandom | dd of="$loop" bs=1M oflag=direct conv=fsync status=none
 	sum=$(sha256sum <"$sim/stick.img")
 	status=0
