@@ -3,6 +3,8 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "probe_place.h"
+#include "probe_stick.h"
 #include "size.h"
 #include "stick.h"
 #include "ui.h"
@@ -24,34 +26,68 @@ static bool is_ntfs_3g(const char *dir)
 	return getxattr(dir, "system.ntfs_attrib", NULL, 0) >= 0;
 }
 
-static json_t *stick_json(const struct stick *stick, bool fresh)
+static json_t *stick_json(const struct stick *stick, bool fresh, const struct probe_stick *probe)
 {
-	return json_pack("{s:s, s:s, s:b, s:I, s:I, s:I}", "dir", stick->dir, "uuid", stick->uuid,
-			 "fresh", fresh, "created", (json_int_t)stick->created_s, "capacity_bytes",
-			 (json_int_t)stick_capacity(stick->dir), "free_bytes",
-			 (json_int_t)stick_free_bytes(stick->dir));
+	json_t *json =
+		json_pack("{s:s, s:s, s:b, s:I, s:I, s:I}", "dir", stick->dir, "uuid", stick->uuid,
+			  "fresh", fresh, "created", (json_int_t)stick->created_s, "capacity_bytes",
+			  (json_int_t)stick_capacity(stick->dir), "free_bytes",
+			  (json_int_t)stick_free_bytes(stick->dir));
+
+	json_object_set_new(json, "probe", probe ? probe_stick_json(probe) : json_null());
+	return json;
+}
+
+/* A short look at a fresh stick, where it is one: what it finds is used by the first VM already.
+ * A stick that cannot be measured can be used all the same. */
+static bool look_at(const struct args *args, struct stick *stick, struct probe_stick *ret_probe,
+		    struct err *err)
+{
+	struct facts facts = {0};
+	bool is_stick;
+
+	facts_gather_stick(stick->dir, &facts);
+	is_stick = probe_place_is_stick(stick->dir, facts.stick_node);
+	facts_free(&facts);
+	if (args_has(args, "no-probe") || !is_stick)
+		return false;
+	if (probe_stick(stick->dir, stick, false, true, ret_probe, err) == 0)
+		return true;
+	if (err->status != EXIT_INTERRUPTED)
+		ui_warn(args, "it was not measured: %s", err->text);
+	return false;
 }
 
 static int prepare(const struct args *args, const char *dir)
 {
+	struct probe_stick probe;
 	struct stick stick;
-	struct err err;
+	struct err err = {0};
 	char room[32];
-	bool fresh;
+	bool fresh, probed;
 	int status = EXIT_DONE;
 
 	if (stick_init(dir, &stick, &fresh, &err) < 0)
 		return ui_fail(args, &err);
-	if (args_has(args, "json")) {
-		status = ui_json(args, stick_json(&stick, fresh));
+	probed = fresh && look_at(args, &stick, &probe, &err);
+	if (err.status == EXIT_INTERRUPTED) {
+		status = ui_fail(args, &err);
+	} else if (args_has(args, "json")) {
+		status = ui_json(args, stick_json(&stick, fresh, probed ? &probe : NULL));
 	} else if (fresh) {
 		printf("Prepared %s (stick %s, %s free).\n%s%s", stick.dir, stick.uuid,
 		       size_human(stick_free_bytes(stick.dir), room, sizeof(room)), advice,
 		       is_ntfs_3g(stick.dir) ? ntfs_advice : "");
+		if (probed)
+			putchar('\n');
+		if (probed)
+			probe_stick_print(&probe);
 	} else {
 		printf("%s was prepared already (stick %s); nothing was changed.\n", stick.dir,
 		       stick.uuid);
 	}
+	if (probed)
+		probe_stick_free(&probe);
 	stick_free(&stick);
 	return status;
 }

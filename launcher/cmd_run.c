@@ -120,6 +120,9 @@ static void make_plan(struct job *job)
 	};
 
 	facts_gather(&wanted, &job->facts);
+	job->facts.stick_read_rate = job->stick.measured.read_rate;
+	job->facts.stick_write_rate = job->stick.measured.write_rate;
+	job->facts.stick_random_read_us = job->stick.measured.random_read_us;
 	tune(&job->facts, &job->vm, &job->wishes, &job->plan);
 }
 
@@ -354,6 +357,7 @@ static int open_store(struct job *job, struct sv_store **ret_store, struct err *
 		.batch_bytes = job->plan.batch_bytes,
 		.batch_age_ms = job->plan.batch_age_ms,
 		.map_ram_bytes = job->plan.map_ram_bytes,
+		.unit_bytes = job->plan.unit_bytes,
 	};
 
 	if (!job->parked.data)

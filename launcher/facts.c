@@ -66,6 +66,9 @@ const struct fact_field facts_table[] = {
 	FIELD_BOOL(stick, read_only),
 	FIELD_U64(stick, size_bytes),
 	FIELD_U64(stick, free_bytes),
+	FIELD_U64(stick, read_rate),
+	FIELD_U64(stick, write_rate),
+	FIELD_U64(stick, random_read_us),
 };
 const size_t facts_table_len = sizeof facts_table / sizeof facts_table[0];
 

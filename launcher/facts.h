@@ -65,6 +65,10 @@ struct facts {
 	enum fact_bool stick_read_only;
 	uint64_t stick_size_bytes; /* of the file system */
 	uint64_t stick_free_bytes; /* meaningful where stick_size_bytes is known */
+	/* what `probe` measured and the stick keeps; `run` takes it from there */
+	uint64_t stick_read_rate; /* bytes a second, in order */
+	uint64_t stick_write_rate;
+	uint64_t stick_random_read_us; /* of 4 KiB */
 };
 
 enum fact_type { FACT_TYPE_BOOL, FACT_TYPE_U64, FACT_TYPE_TEXT };

@@ -59,6 +59,7 @@ struct plan {
 	uint64_t batch_bytes;
 	uint32_t batch_age_ms;
 	uint64_t map_ram_bytes;
+	uint32_t unit_bytes; /* of compressed units; 0: the engine's default */
 	enum plan_display display;
 	enum plan_serial serial;
 	const char *serial_file;

@@ -135,12 +135,39 @@ static bool take_geometry(struct stick *stick, const char *key, const char *valu
 	return true;
 }
 
+/* "probe.NAME", "history.TIME.NAME". A name that this version does not know is left out. */
+static bool take_probe(struct stick *stick, const char *key, const char *value)
+{
+	const char *dot = strchr(key, '.');
+	uint64_t number, at_s;
+	char time[24];
+
+	if (!read_number(value, &number))
+		return false;
+	if (strncmp(key, "probe.", 6) == 0) {
+		measured_put(&stick->measured, key + 6, number);
+		return true;
+	}
+	key = dot + 1;
+	dot = strchr(key, '.');
+	if (!dot || (size_t)(dot - key) >= sizeof(time))
+		return false;
+	snprintf(time, sizeof(time), "%.*s", (int)(dot - key), key);
+	if (!read_number(time, &at_s))
+		return false;
+	if (strcmp(dot + 1, "at_s") != 0)
+		measured_put(history_at(&stick->history, at_s), dot + 1, number);
+	return true;
+}
+
 static bool take_key(struct stick *stick, const char *key, const char *value)
 {
 	if (strncmp(key, "ledger.", 7) == 0)
 		return take_ledger(stick, key + 7, value);
 	if (strncmp(key, "geometry.", 9) == 0)
 		return take_geometry(stick, key + 9, value);
+	if (strncmp(key, "probe.", 6) == 0 || strncmp(key, "history.", 8) == 0)
+		return take_probe(stick, key, value);
 	if (strcmp(key, "created") == 0)
 		return read_number(value, &stick->created_s);
 	if (strcmp(key, "uuid") == 0 && !stick->uuid && is_word(value))
@@ -191,6 +218,30 @@ static void print_geometry(FILE *out, const struct stick *stick)
 		fprintf(out, "  open_units: %" PRIu32 "\n", stick->open_units);
 }
 
+static void print_measured(FILE *out, const struct measured *m, const char *indent, bool history)
+{
+	for (const struct measured_field *f = measured_fields; f->name; f++) {
+		if (history ? f->in_history : measured_get(m, f) != 0)
+			fprintf(out, "%s%s: %" PRIu64 "\n", indent, f->name, measured_get(m, f));
+	}
+}
+
+static void print_probes(FILE *out, const struct stick *stick)
+{
+	const struct measured_history *history = &stick->history;
+
+	if (stick->measured.at_s != 0) {
+		fprintf(out, "probe:\n");
+		print_measured(out, &stick->measured, "  ", false);
+	}
+	if (history->count > 0)
+		fprintf(out, "history:\n");
+	for (size_t i = 0; i < history->count; i++) {
+		fprintf(out, "  %" PRIu64 ":\n", history->entries[i].at_s);
+		print_measured(out, &history->entries[i], "    ", true);
+	}
+}
+
 static void print_entry(FILE *out, const struct stick_entry *entry)
 {
 	char *vm = ydoc_quote(entry->vm);
@@ -222,6 +273,7 @@ static char *file_text(const struct stick *stick)
 		"uuid: %s\ncreated: %" PRIu64 "\n",
 		stick->uuid, stick->created_s);
 	print_geometry(out, stick);
+	print_probes(out, stick);
 	if (stick->entry_count > 0)
 		fprintf(out, "ledger:\n");
 	for (size_t i = 0; i < stick->entry_count; i++)
@@ -549,21 +601,19 @@ static int lock_stick(const struct stick *stick)
 	return fd;
 }
 
-int stick_note(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], const char *vm,
-	       const struct sv_ledger *ledger, bool deleted, struct err *err)
+/* Reads stick.yaml anew under the lock, lets `change` change it, and writes it. */
+static int change_file(struct stick *stick, int (*change)(struct stick *fresh, const void *ctx),
+		       const void *ctx, struct err *err)
 {
 	struct stick fresh = {0};
-	char text[40];
 	int lock = lock_stick(stick);
 	int rc;
 
 	if (lock < 0)
 		return err_set(err, file_status(-errno), "%s: the stick cannot be locked: %s",
 			       stick->dir, strerror(errno));
-	stick_id_text(id, text);
 	rc = stick_load(stick->dir, &fresh, err);
-	if (rc == 0 && (stick_note_memory(&fresh, text, vm, ledger) < 0 ||
-			(deleted && retire(&fresh, text) < 0)))
+	if (rc == 0 && change(&fresh, ctx) < 0)
 		rc = err_set(err, EXIT_FAILED, "out of memory");
 	if (rc == 0)
 		rc = write_file(&fresh, err);
@@ -575,4 +625,62 @@ int stick_note(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], const c
 	stick_free(stick);
 	*stick = fresh;
 	return 0;
+}
+
+struct ledger_note {
+	char id[40];
+	const char *vm;
+	const struct sv_ledger *ledger;
+	bool deleted;
+};
+
+static int take_ledger_note(struct stick *fresh, const void *ctx)
+{
+	const struct ledger_note *n = ctx;
+	int rc = stick_note_memory(fresh, n->id, n->vm, n->ledger);
+
+	return rc == 0 && n->deleted ? retire(fresh, n->id) : rc;
+}
+
+int stick_note(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], const char *vm,
+	       const struct sv_ledger *ledger, bool deleted, struct err *err)
+{
+	struct ledger_note n = {.vm = vm, .ledger = ledger, .deleted = deleted};
+
+	stick_id_text(id, n.id);
+	return change_file(stick, take_ledger_note, &n, err);
+}
+
+struct probe_note {
+	const struct measured *measured;
+	const struct stick_geometry *geometry;
+};
+
+static int take_probe_note(struct stick *fresh, const void *ctx)
+{
+	const struct probe_note *n = ctx;
+	struct measured *entry = history_at(&fresh->history, n->measured->at_s);
+
+	*entry = *n->measured;
+	for (const struct measured_field *f = measured_fields; f->name; f++) {
+		uint64_t value = measured_get(n->measured, f);
+
+		if (value != 0) /* what this probe left out stays known */
+			measured_put(&fresh->measured, f->name, value);
+	}
+	if (n->geometry->page_bytes)
+		fresh->page_bytes = n->geometry->page_bytes;
+	if (n->geometry->erase_bytes)
+		fresh->erase_bytes = n->geometry->erase_bytes;
+	if (n->geometry->open_units)
+		fresh->open_units = n->geometry->open_units;
+	return 0;
+}
+
+int stick_note_probe(struct stick *stick, const struct measured *measured,
+		     const struct stick_geometry *geometry, struct err *err)
+{
+	const struct probe_note n = {measured, geometry};
+
+	return change_file(stick, take_probe_note, &n, err);
 }

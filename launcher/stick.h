@@ -9,6 +9,7 @@
 
 #include "err.h"
 #include "ledger.h"
+#include "measured.h"
 #include "vm.h"
 
 /*
@@ -33,6 +34,8 @@ struct stick {
 	uint32_t page_bytes; /* measured; 0: not yet */
 	uint32_t erase_bytes;
 	uint32_t open_units;
+	struct measured measured; /* by the newest probe; at_s 0: none */
+	struct measured_history history;
 	struct stick_entry *entries;
 	size_t entry_count;
 };
@@ -73,7 +76,13 @@ char *stick_vm_path(const struct stick *stick, const char *name, const char *fil
  */
 int stick_note(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], const char *vm,
 	       const struct sv_ledger *ledger, bool deleted, struct err *err);
-/* The same in memory only, for a report on a stick that cannot be written. */
+/* Takes a probe's figures in the same way; sizes and units that are 0 leave what is known. */
+struct stick_geometry {
+	uint32_t page_bytes, erase_bytes, open_units;
+};
+int stick_note_probe(struct stick *stick, const struct measured *measured,
+		     const struct stick_geometry *geometry, struct err *err);
+/* The same as stick_note in memory only, for a report on a stick that cannot be written. */
 int stick_note_memory(struct stick *stick, const char *id, const char *vm,
 		      const struct sv_ledger *ledger);
 void stick_id_text(const uint8_t id[SV_STORE_ID_BYTES], char ret_text[40]);

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "measured.h"
 #include "size.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -137,13 +138,19 @@ void decide_errors(const struct input *in, struct plan *plan, struct decision *r
 		row_reason(row, "QEMU's NVMe cannot stop on errors: the guest gets them");
 }
 
-/* At most what the stick writes in 2 s. A USB 2 link carries some 35 MB/s, USB 1 under 1 MB/s. */
+/* At most what the stick writes in 2 s: as measured, or what its link carries (USB 2 some 35 MB/s,
+ * USB 1 under 1 MB/s). */
 void decide_batch_size(const struct input *in, struct plan *plan, struct decision *row)
 {
 	const uint64_t speed = in->facts->stick_speed_mbps;
+	const uint64_t rate = in->facts->stick_write_rate;
 	char text[32];
 
-	if (speed == 0) {
+	if (rate != 0) {
+		plan->batch_bytes = measured_batch_bytes(rate);
+		row_reason(row, "at most what the stick writes in 2 s, measured: %.1f MB/s",
+			   (double)rate / 1e6);
+	} else if (speed == 0) {
 		plan->batch_bytes = 64 * MIB;
 		row_reason(row, "the most there is; the stick's link is not known");
 	} else {
@@ -152,6 +159,25 @@ void decide_batch_size(const struct input *in, struct plan *plan, struct decisio
 	}
 	size_human(plan->batch_bytes, text, sizeof text);
 	row_value(row, "%s", text);
+}
+
+void decide_unit_size(const struct input *in, struct plan *plan, struct decision *row)
+{
+	const struct facts *f = in->facts;
+	char text[32];
+
+	plan->unit_bytes = measured_unit_bytes(f->stick_read_rate, f->stick_random_read_us);
+	if (plan->unit_bytes == 0) {
+		row_value(row, "default");
+		row_reason(row, "the stick was not measured; 'stickvm probe' does");
+		return;
+	}
+	size_human(plan->unit_bytes, text, sizeof text);
+	row_value(row, "%s", text);
+	row_reason(row,
+		   "a read anywhere costs at most 1.25 times one of 4 KiB, measured: %" PRIu64
+		   " us",
+		   f->stick_random_read_us);
 }
 
 void decide_batch_age(const struct input *in, struct plan *plan, struct decision *row)

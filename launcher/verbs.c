@@ -27,6 +27,18 @@
 
 static const struct opt opts_init[] = {
 	FLAG_LATER("bundle", "also carry the program and QEMU on the stick"),
+	{.name = "no-probe", .help = "do not measure the stick (up to 20 s)"},
+	OPT_JSON,
+	{0},
+};
+
+static const struct opt opts_probe[] = {
+	{.name = "quick", .help = "under 20 s on any stick; the default"},
+	{.name = "full",
+	 .help = "some minutes: more repeats, and where the fast cache of a stick ends"},
+	{.name = "capacity",
+	 .help = "find out whether the stick holds what it announces; what is on it stays"},
+	OPT_YES,
 	OPT_JSON,
 	{0},
 };
@@ -219,7 +231,19 @@ const struct verb verbs[] = {
 	 .help = "prepare a stick",
 	 .more = "DIR is the folder where the stick is mounted. Without it the sticks that are "
 		 "plugged in are listed. Again on a prepared stick it changes nothing."},
-	LATER("probe", "[DIR]", "measure a stick"),
+	{.name = "probe",
+	 .operands = "[DIR]",
+	 .max = 1,
+	 .opts = opts_probe,
+	 .run = cmd_probe,
+	 .help = "measure a stick: link, rates, erase unit, open units; find fakes",
+	 .more = "DIR is a folder on the stick, or a device. In a folder it asks before it writes, "
+		 "to a scratch file that is gone afterwards; without writing less can be told. A "
+		 "device is only read, but by --capacity. What was measured is kept on a prepared "
+		 "stick and used for VMs that are created from then on. --capacity writes to "
+		 "places "
+		 "all over the stick and puts back what was there; if it is cut short, the next "
+		 "'probe --capacity' on this host does so. Exit status 4: the stick is a fake."},
 	{.name = "create",
 	 .operands = "NAME",
 	 .min = 1,

@@ -9,6 +9,7 @@ extern const struct verb verbs[];
 
 /* One file each, cmd_NAME.c. They print, and return an exit status. */
 verb_run cmd_init;
+verb_run cmd_probe;
 verb_run cmd_create;
 verb_run cmd_run;
 verb_run cmd_stop;

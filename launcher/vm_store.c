@@ -165,6 +165,11 @@ int vm_store_open_after(const struct stick *stick, const struct vm *vm,
 	vm_store_host(host);
 	if (!mine.host)
 		mine.host = host;
+	if (mine.batch_bytes == 0)
+		mine.batch_bytes = measured_batch_bytes(stick->measured.write_rate);
+	if (mine.unit_bytes == 0)
+		mine.unit_bytes = measured_unit_bytes(stick->measured.read_rate,
+						      stick->measured.random_read_us);
 	rc = sv_place_open(path, mine.read_only, &dev);
 	if (rc < 0) {
 		fail_place(err, vm, path, rc);

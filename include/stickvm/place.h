@@ -36,6 +36,32 @@ int sv_place_open(const char *path, bool read_only, struct sv_dev **ret_dev);
  * the header, so that it can be laid out anew; -EMEDIUMTYPE where there is none to remove. */
 int sv_place_remove(const char *path);
 
+/* A run of a file and where it lies, from the beginning of the whole medium. */
+struct sv_place_run {
+	uint64_t file_bytes;
+	uint64_t medium_bytes;
+	uint64_t len_bytes;
+};
+
+/* A file that has no name any more: it is gone when it is closed, however that comes about. */
+struct sv_scratch {
+	int fd;
+	bool direct; /* no page cache in between; else what is measured is the host's memory */
+	uint32_t sector_bytes;
+	uint64_t size_bytes;
+	struct sv_place_run *extents;
+	size_t extent_count; /* 0: where the file lies is unknown */
+};
+
+/*
+ * Room of `bytes` in a folder, for measuring what is below it. Where the file system cannot
+ * reserve, zeros are written, at most `zeros_bytes`, and the file is no larger. 0 or a negative
+ * errno (-ENOSPC, -EROFS, ...). The caller: sv_scratch_close.
+ */
+int sv_scratch_open(const char *folder, uint64_t bytes, uint64_t zeros_bytes,
+		    struct sv_scratch *ret_scratch);
+void sv_scratch_close(struct sv_scratch *scratch);
+
 /* What the host's block layer counted since boot for the device that holds `path`; false where
  * it cannot be known (FUSE file systems without a visible device). Bytes. */
 bool sv_place_host_written(const char *path, uint64_t *ret_bytes);

@@ -135,7 +135,7 @@ for verb in $verbs; do
 	cmp -s "$work/out" "$work/help1" || die "$verb --help says something else than help $verb"
 done
 for verb in suspend park ssh exec rename clone resize snapshot export backup top compact \
-	doctor passwd forget update bus eject probe; do
+	doctor passwd forget update bus eject; do
 	refused 2 "^stickvm $verb: not in this version" "$vm" "$verb"
 	works "$vm" help "$verb"
 	says 'Not in this version'

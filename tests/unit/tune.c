@@ -65,6 +65,9 @@ static const struct change changes[] = {
 	{"stick.read_only", "true", "place", NULL, NULL},
 	{"stick.size_bytes", "null", "place", NULL, NULL},
 	{"stick.free_bytes", "1000000", "place", NULL, NULL},
+	{"stick.read_rate", "20000000", "unit size", "stick.random_read_us", "735"},
+	{"stick.write_rate", "8790000", "batch size", NULL, NULL},
+	{"stick.random_read_us", "735", "unit size", "stick.read_rate", "20000000"},
 };
 
 static bool listed(const char *rows, const char *row)
@@ -319,6 +322,32 @@ static void refusals(void **state)
 	done(w);
 }
 
+/* The figures of the design, for P1 to P6: a cold random read costs at most 1.25 times raw. */
+static void measured_stick(void **state)
+{
+	static const struct {
+		const char *read_rate, *random_us, *write_rate;
+		unsigned unit_kib, batch_mib;
+	} sticks[] = {
+		{"13500000", "859", "8600000", 7, 16},	  {"20000000", "735", "8790000", 8, 16},
+		{"136000000", "960", "98000000", 36, 64}, {"123000000", "684", "59000000", 25, 64},
+		{"226000000", "285", "35000000", 20, 64}, {"386000000", "283", "353000000", 31, 64},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof sticks / sizeof sticks[0]; i++) {
+		struct world *w = world("stick.read_rate", sticks[i].read_rate);
+
+		plan_case_set(&w->facts, "stick.random_read_us", sticks[i].random_us);
+		plan_case_set(&w->facts, "stick.write_rate", sticks[i].write_rate);
+		decided(w, "unit size");
+		assert_in_range(w->plan.unit_bytes, (sticks[i].unit_kib - 1) * 1024,
+				(sticks[i].unit_kib + 1) * 1024);
+		assert_int_equal(w->plan.batch_bytes, sticks[i].batch_mib << 20);
+		done(w);
+	}
+}
+
 static void usb3_stick_in_usb2_port(void **state)
 {
 	struct world *w = world("stick.speed_mbps", "480");
@@ -464,6 +493,7 @@ int main(void)
 		cmocka_unit_test(cpu_models),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(usb3_stick_in_usb2_port),
+		cmocka_unit_test(measured_stick),
 		cmocka_unit_test(buses),
 		cmocka_unit_test(displays),
 		cmocka_unit_test(serial_ports),

@@ -59,6 +59,22 @@ static int set_filled(struct arguments *args, const char *value)
 	return 0;
 }
 
+static int set_boundaries(struct arguments *args, const char *value)
+{
+	(void)value;
+	args->config.boundaries = true;
+	return 0;
+}
+
+static int set_fake_cache(struct arguments *args, const char *value)
+{
+	uint64_t bytes;
+	if (fsim_parse_size(value, &bytes) < 0 || bytes > UINT32_MAX)
+		return -EINVAL;
+	args->config.fake_cache_bytes = (uint32_t)bytes;
+	return 0;
+}
+
 static int set_foreground(struct arguments *args, const char *value)
 {
 	(void)value;
@@ -165,10 +181,12 @@ static const struct option_text options[] = {
 	{"latency", "on|off", "take the time that the stick would take (on)", set_latency},
 	{"backing", "FILE", "keep the bytes in a sparse file, not in memory", set_backing},
 	{"filled", NULL, "a stick that was once written everywhere", set_filled},
+	{"boundaries", NULL, "reads across pages and erase units cost more", set_boundaries},
 	{"seed", "N", "of everything that is random (1)", set_seed},
 	{"pe", "CYCLES", "erases that a block stands", set_pe},
 	{"end", "MODE", "when worn out: read-only, vanishes, corrupts", set_end},
 	{"fake", "KIND[:REAL[:WRAP]]", "good, bad, limbo, wraparound, chain", set_fake},
+	{"fake-cache", "SIZE", "what was written last a fake remembers anyway", set_fake_cache},
 	{"cut", "LIST", "a pulled plug: drop=PERCENT,garbage=PERCENT,reorder,lie=SIZE,paired=SIZE",
 	 set_cut},
 	{"foreground", NULL, "stay in the terminal", set_foreground},

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -49,8 +50,47 @@ int fsim_medium_init(struct fsim_medium *medium, uint64_t size_bytes, const char
 			    : map_memory(size_bytes, &medium->data);
 }
 
+int fsim_medium_cache(struct fsim_medium *medium, uint32_t bytes)
+{
+	size_t count = bytes / FSIM_SECTOR_BYTES;
+	if (count == 0)
+		return 0;
+	medium->cache = malloc(count * sizeof(*medium->cache));
+	if (medium->cache == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		medium->cache[i].off_bytes = UINT64_MAX;
+	medium->cache_count = count;
+	return 0;
+}
+
+static void cache_put(struct fsim_medium *medium, uint64_t off_bytes, const uint8_t *from)
+{
+	if (medium->cache_count == 0)
+		return;
+	struct fsim_cached *slot = &medium->cache[medium->cache_next];
+	medium->cache_next = (medium->cache_next + 1) % medium->cache_count;
+	slot->off_bytes = off_bytes;
+	memcpy(slot->bytes, from, FSIM_SECTOR_BYTES);
+}
+
+/* The newest that the cache has of a sector; NULL: nothing. */
+static const uint8_t *cache_get(const struct fsim_medium *medium, uint64_t off_bytes)
+{
+	for (size_t age = 1; age <= medium->cache_count; age++) {
+		size_t i = medium->cache_next + medium->cache_count - age;
+		const struct fsim_cached *slot = &medium->cache[i % medium->cache_count];
+		if (slot->off_bytes == off_bytes)
+			return slot->bytes;
+	}
+	return NULL;
+}
+
 void fsim_medium_destroy(struct fsim_medium *medium)
 {
+	free(medium->cache);
+	medium->cache = NULL;
+	medium->cache_count = 0;
 	if (medium->data != NULL)
 		munmap(medium->data, medium->size_bytes);
 	medium->data = NULL;
@@ -86,7 +126,10 @@ void fsim_medium_read(const struct fsim_medium *medium, void *buf, size_t len_by
 	uint8_t *to = buf;
 	for (size_t done = 0; done < len_bytes; done += FSIM_SECTOR_BYTES) {
 		uint64_t place = place_of(medium, off_bytes + done);
-		if (place == UINT64_MAX)
+		const uint8_t *cached = cache_get(medium, off_bytes + done);
+		if (cached != NULL)
+			memcpy(to + done, cached, FSIM_SECTOR_BYTES);
+		else if (place == UINT64_MAX)
 			memset(to + done, 0, FSIM_SECTOR_BYTES);
 		else
 			memcpy(to + done, medium->data + place, FSIM_SECTOR_BYTES);
@@ -103,6 +146,7 @@ void fsim_medium_write(struct fsim_medium *medium, const void *buf, size_t len_b
 	const uint8_t *from = buf;
 	for (size_t done = 0; done < len_bytes; done += FSIM_SECTOR_BYTES) {
 		uint64_t place = place_of(medium, off_bytes + done);
+		cache_put(medium, off_bytes + done, from + done);
 		if (place != UINT64_MAX)
 			memcpy(medium->data + place, from + done, FSIM_SECTOR_BYTES);
 	}

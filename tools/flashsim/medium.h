@@ -24,6 +24,13 @@ struct fsim_medium {
 	enum fsim_fake fake;
 	uint64_t real_bytes;
 	uint64_t wrap_bytes;
+	struct fsim_cached *cache; /* a ring of the sectors written last; NULL: none */
+	size_t cache_count, cache_next;
+};
+
+struct fsim_cached {
+	uint64_t off_bytes;
+	uint8_t bytes[FSIM_SECTOR_BYTES];
 };
 
 /*
@@ -31,6 +38,8 @@ struct fsim_medium {
  * used by what is written only. The other fields are set by the caller afterwards.
  */
 int fsim_medium_init(struct fsim_medium *medium, uint64_t size_bytes, const char *path);
+/* A fake then still knows the last `bytes` that were written, wherever. 0 or -ENOMEM. */
+int fsim_medium_cache(struct fsim_medium *medium, uint32_t bytes);
 void fsim_medium_destroy(struct fsim_medium *medium);
 
 /* Whole sectors inside the size. */

@@ -29,6 +29,8 @@ struct fsim_profile {
 	uint32_t max_io_bytes; /* the host splits larger requests */
 	uint32_t read_fix_us;
 	uint32_t read_seek_us;
+	uint32_t page_cross_us; /* more for a read out of order that touches two flash pages */
+	uint32_t unit_cross_us; /* and more where these lie in two erase units; see `boundaries` */
 	double read_rate;
 	uint32_t write_fix_us;
 	uint32_t write_seek_us;

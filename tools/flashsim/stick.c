@@ -21,6 +21,10 @@ static int init_parts(struct fsim_stick *stick)
 	stick->medium.fake = c->fake;
 	stick->medium.real_bytes = c->real_bytes;
 	stick->medium.wrap_bytes = c->wrap_bytes;
+	r = fsim_medium_cache(&stick->medium, c->fake_cache_bytes);
+	if (r < 0)
+		return r;
+	stick->timing.boundaries = c->boundaries;
 	if (c->pe_cycles > 0)
 		stick->timing.map->flash.pe_cycles = c->pe_cycles;
 	if (c->filled)

@@ -21,12 +21,14 @@ struct fsim_config {
 	uint32_t pe_cycles;		    /* 0: the profile's */
 	const char *backing_path;	    /* NULL: in memory */
 	bool filled;			    /* every page was written once */
+	bool boundaries;		    /* reads across pages and erase units cost more */
 	enum fsim_end end;
 	struct fsim_cut cut;
 	enum fsim_fake fake;
-	uint64_t real_bytes; /* of a fake */
-	uint64_t wrap_bytes; /* of a chain */
-	bool latency;	     /* commands really take their time; can be switched */
+	uint64_t real_bytes;	   /* of a fake */
+	uint64_t wrap_bytes;	   /* of a chain */
+	uint32_t fake_cache_bytes; /* so much of what was written last a fake remembers anyway */
+	bool latency;		   /* commands really take their time; can be switched */
 };
 
 struct fsim_counters {

@@ -56,12 +56,24 @@ static uint64_t us(uint32_t value_us)
 	return (uint64_t)value_us * 1000;
 }
 
+/* What a controller needs more for a read out of order that takes two pages, or two units. */
+static uint64_t crossing_ns(const struct fsim_profile *p, uint64_t off_bytes, uint64_t len_bytes)
+{
+	uint64_t last_bytes = off_bytes + len_bytes - 1, ns = 0;
+	if (off_bytes / p->page_bytes != last_bytes / p->page_bytes)
+		ns += us(p->page_cross_us);
+	if (off_bytes / p->erase_bytes != last_bytes / p->erase_bytes)
+		ns += us(p->unit_cross_us);
+	return ns;
+}
+
 uint64_t fsim_timing_read(struct fsim_timing *timing, uint64_t off_bytes, uint64_t len_bytes)
 {
 	const struct fsim_profile *p = timing->profile;
 	uint64_t ns = us(p->read_fix_us) + transfer_ns(timing, len_bytes, p->read_rate);
 	if (off_bytes != timing->read_next)
-		ns += us(p->read_seek_us);
+		ns += us(p->read_seek_us) +
+		      (timing->boundaries ? crossing_ns(p, off_bytes, len_bytes) : 0);
 	timing->read_next = off_bytes + len_bytes;
 	return ns;
 }

@@ -3,6 +3,8 @@
 #ifndef FLASHSIM_TIMING_H
 #define FLASHSIM_TIMING_H
 
+#include <stdbool.h>
+
 #include "mapping.h"
 
 #define FSIM_MAX_STREAMS 16
@@ -16,6 +18,7 @@ struct fsim_timing {
 	double slc_used_bytes;
 	double slc_written_bytes; /* in all: each is programmed once more */
 	double link_rate;	  /* bytes a second; 0: no limit */
+	bool boundaries;	  /* reads across pages and erase units cost more */
 	uint32_t max_io_bytes;	  /* what the host sends at most on this link */
 };
 
