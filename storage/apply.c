@@ -43,9 +43,16 @@ static int page_decode(struct sv_store *s, const struct sv_need *need, uint64_t 
 	return 0;
 }
 
+/* Pages that came in with one read, for the host's cache. */
+struct pages {
+	unsigned count;
+	uint64_t place[SV_PAGE_ENTRIES];
+};
+
 /* Loads siblings found in what was read; with the lock held. Failing is no loss. */
 static void load_siblings(struct sv_store *s, const struct sv_need *need, uint64_t generation,
-			  const uint8_t *data, uint64_t place, uint32_t len_bytes)
+			  const uint8_t *data, uint64_t place, uint32_t len_bytes,
+			  struct pages *loaded)
 {
 	uint64_t first = sv_align_down(need->index, SV_PAGE_ENTRIES);
 	uint64_t entries[SV_PAGE_ENTRIES];
@@ -66,45 +73,79 @@ static void load_siblings(struct sv_store *s, const struct sv_need *need, uint64
 			continue;
 		if (sv_map_loaded(&s->map, &n, entries) < 0)
 			return;
+		loaded->place[loaded->count++] = sv_entry_place(n.entry);
 	}
 }
 
-int sv_fault(struct sv_store *s, const struct sv_need *need)
+/* A page out of the host's cache; false: not there, or not that page. */
+static bool fault_cached(struct sv_store *s, const struct sv_need *need, struct sv_host_key *key,
+			 struct sv_scratch *scratch, uint64_t *ret_entries)
 {
-	struct sv_scratch *scratch = sv_scratch_get(s);
-	uint64_t place = sv_entry_place(need->entry);
-	uint64_t entries[SV_PAGE_ENTRIES];
-	uint64_t segment_end, generation;
-	uint32_t len;
-	uint8_t *data;
-	int r;
+	uint8_t *unit;
 
-	if (need->entry == SV_ENTRY_LOST) {
-		sv_scratch_put(s, scratch);
+	key->len_bytes = SV_PAGE_UNIT_BYTES;
+	return s->host && key->generation && sv_host_read(s->host, key, scratch->io, &unit) &&
+	       page_decode(s, need, key->generation, unit, ret_entries) == 0;
+}
+
+/* A page from the stick, and its siblings with it. */
+static int fault_stick(struct sv_store *s, const struct sv_need *need, struct sv_host_key *key,
+		       struct sv_scratch *scratch, uint64_t *entries)
+{
+	uint64_t place = key->place;
+	uint64_t segment_end = (place / s->anchor.segment_bytes + 1) * s->anchor.segment_bytes;
+	uint32_t len = (uint32_t)sv_min64(READ_AHEAD_BYTES, segment_end - place);
+	struct pages loaded = {.count = 1, .place = {place}};
+	uint8_t *data;
+	int r = -EIO;
+
+	if (!key->generation || len < SV_PAGE_UNIT_BYTES)
 		return -EIO;
-	}
-	segment_end = (place / s->anchor.segment_bytes + 1) * s->anchor.segment_bytes;
-	len = (uint32_t)sv_min64(READ_AHEAD_BYTES, segment_end - place);
-	pthread_mutex_lock(&s->lock);
-	generation = place / s->anchor.segment_bytes < s->segs.count
-			     ? s->segs.v[place / s->anchor.segment_bytes].usage.generation
-			     : 0;
-	pthread_mutex_unlock(&s->lock);
-	r = generation && len >= SV_PAGE_UNIT_BYTES
-		    ? sv_read_raw(s, scratch, place, len, false, &data)
-		    : -EIO;
-	if (r == -EIO && generation && len >= SV_PAGE_UNIT_BYTES) {
+	r = sv_read_raw(s, scratch, place, len, false, &data);
+	if (r == -EIO) {
 		len = SV_PAGE_UNIT_BYTES; /* it may have been a neighbour that cannot be read */
 		r = sv_read_raw(s, scratch, place, len, false, &data);
 	}
 	if (r == 0)
-		r = page_decode(s, need, generation, data, entries);
+		r = page_decode(s, need, key->generation, data, entries);
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&s->lock);
+	r = sv_map_loaded(&s->map, need, entries);
 	if (r == 0)
-		r = sv_map_loaded(&s->map, need, entries);
-	if (r == 0)
-		load_siblings(s, need, generation, data, place, len);
+		load_siblings(s, need, key->generation, data, place, len, &loaded);
 	pthread_mutex_unlock(&s->lock);
+	for (unsigned i = 0; s->host && i < loaded.count; i++) {
+		key->place = loaded.place[i];
+		sv_host_offer(s->host, key, data + (loaded.place[i] - place));
+	}
+	return r;
+}
+
+int sv_fault(struct sv_store *s, const struct sv_need *need)
+{
+	struct sv_host_key key = {.place = sv_entry_place(need->entry)};
+	uint64_t segment = key.place / s->anchor.segment_bytes;
+	uint64_t entries[SV_PAGE_ENTRIES];
+	struct sv_scratch *scratch;
+	int r;
+
+	if (need->entry == SV_ENTRY_LOST)
+		return -EIO;
+	pthread_mutex_lock(&s->lock);
+	if (segment < s->segs.count) {
+		key.generation = s->segs.v[segment].usage.generation;
+		key.lineage = s->segs.v[segment].usage.lineage;
+	}
+	pthread_mutex_unlock(&s->lock);
+	scratch = sv_scratch_get(s);
+	if (fault_cached(s, need, &key, scratch, entries)) {
+		pthread_mutex_lock(&s->lock);
+		r = sv_map_loaded(&s->map, need, entries);
+		pthread_mutex_unlock(&s->lock);
+	} else {
+		r = fault_stick(s, need, &key, scratch, entries);
+	}
 	sv_scratch_put(s, scratch);
 	return r;
 }
@@ -194,6 +235,7 @@ static void apply_segment(struct sv_store *s, const struct sv_record *rec, uint6
 	seg->usage.last_seq = sv_max64(seg->usage.last_seq, seq);
 	seg->usage.used_bytes = s->anchor.segment_bytes; /* how much of it is not known */
 	seg->usage.flags = SV_SEG_CONVERTED;
+	seg->usage.lineage = 0;
 	sv_segs_touch(&s->segs, rec->segment);
 }
 

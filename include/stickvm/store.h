@@ -9,6 +9,7 @@
 #define SV_MIN_DISK_BYTES (UINT64_C(1) << 20)  /* 1 MiB */
 #define SV_MAX_DISK_BYTES (UINT64_C(16) << 40) /* 16 TiB */
 #define SV_STORE_ID_BYTES 16
+#define SV_CACHE_KEY_BYTES 32
 
 struct sv_store;
 
@@ -35,6 +36,13 @@ struct sv_open_options {
 	uint32_t unit_bytes;	/* largest compressed unit; default 16 KiB, at most 64 KiB */
 	enum sv_codec codec;	/* of guest data on the way in */
 	const char *host;	/* who runs it, kept in the session record; NULL: unknown */
+	/* What is read is kept: expanded in memory, and as it lies on the stick in encrypted files
+	 * on this host, where it survives the session. */
+	uint64_t cache_ram_bytes;   /* default 16 MiB; less than 256 KiB: nothing */
+	const char *cache_dir;	    /* a folder for the files, made if missing; NULL: none */
+	const uint8_t *cache_key;   /* SV_CACHE_KEY_BYTES, to be kept on the stick only */
+	uint64_t cache_bytes;	    /* of files, at most; below 8 MiB: none */
+	uint64_t cache_leave_bytes; /* left to others on the cache's file system */
 	uint64_t seed; /* 0: random; else of generations and epochs, so that a test repeats */
 };
 
@@ -84,6 +92,15 @@ struct sv_status {
 	uint64_t map_ram_bytes;
 	uint64_t scrubbed_bytes;   /* of the disk, verified while nobody wanted the stick */
 	uint64_t scrub_bad_blocks; /* found so: they give EIO */
+	uint64_t ram_hits;	   /* blocks served from memory, in this session as all that follow */
+	uint64_t cache_hits;	   /* units served by the host's cache */
+	uint64_t cache_misses;	   /* units that it did not have */
+	uint64_t cache_bytes;	   /* of its files now */
+	uint64_t cache_limit_bytes; /* 0: there is none (cache_error says why) */
+	uint64_t cache_written_bytes;
+	uint64_t cache_bad;    /* found, but unreadable or not what was written: read again */
+	uint64_t cache_passed; /* units that were not taken in: the host's disk did not keep up */
+	int cache_error;       /* of its opening, a negative errno: -EBUSY another process has it */
 	enum sv_state state;
 	bool grace; /* the guest's reserve is released */
 	bool alignment_known;
