@@ -25,7 +25,6 @@
 
 #include "bytes.h"
 
-#define PAUSE_MS 5000u
 
 void sv_chunk_unlive(struct sv_host_cache *c, uint64_t value)
 {
@@ -33,6 +32,7 @@ void sv_chunk_unlive(struct sv_host_cache *c, uint64_t value)
 
 	assert(k->used && k->live > 0); /* H2 */
 	k->live--;
+	c->reap_due |= k->live == 0;
 }
 
 void sv_host_forget(struct sv_host_cache *c, uint32_t object, bool remember)
@@ -67,12 +67,17 @@ static unsigned files(const struct sv_host_cache *c)
 /* Removes the files that nothing leads to. */
 static void reap(struct sv_host_cache *c)
 {
+	pthread_mutex_lock(&c->lock);
+	c->reap_due = false;
+	pthread_mutex_unlock(&c->lock);
 	for (unsigned i = 0; i < SV_CHUNKS_MOST; i++) {
 		struct sv_chunk *k = &c->chunk[i];
 		bool done;
 
 		pthread_mutex_lock(&c->lock);
-		done = k->used && k->sealed && k->live == 0 && k->readers == 0;
+		done = k->used && k->sealed && k->live == 0;
+		c->reap_due |= done && k->readers > 0;
+		done = done && k->readers == 0;
 		pthread_mutex_unlock(&c->lock);
 		if (!done)
 			continue;
@@ -124,7 +129,7 @@ static bool free_a_file(struct sv_host_cache *c)
 
 static void pause_writing(struct sv_host_cache *c)
 {
-	c->paused_until_ms = sv_host_now_ms() + PAUSE_MS;
+	c->paused_until_ms = sv_host_now_ms() + c->pause_ms;
 }
 
 static int create_file(struct sv_host_cache *c, uint64_t *ret_number)
@@ -293,6 +298,12 @@ void sv_chunks_seal(struct sv_host_cache *c)
 	reap(c);
 }
 
+static bool fits(const struct sv_host_cache *c, const struct sv_chunk_writer *w, uint32_t item)
+{
+	return w->chunk && w->chunk->size_bytes + item + (w->lines + 3) * SV_CHUNK_LINE_BYTES <=
+				   c->chunk_bytes;
+}
+
 /* An object's item at the end of a queue's files; the object leads there once it is written. */
 static bool append(struct sv_host_cache *c, enum sv_s3_queue queue, uint32_t object, uint64_t hash,
 		   const struct sv_host_key *key, const uint8_t *unit)
@@ -301,7 +312,7 @@ static bool append(struct sv_host_cache *c, enum sv_s3_queue queue, uint32_t obj
 	uint32_t item = sv_item_bytes(key->len_bytes), at;
 	uint8_t *dst;
 
-	if (w->chunk && w->chunk->size_bytes + item + (w->lines + 3) * SV_CHUNK_LINE_BYTES > c->chunk_bytes)
+	if (!fits(c, w, item))
 		seal(c, w);
 	if (w->buf_used + item > SV_CHUNK_BUF_BYTES || w->waiting_count == SV_CHUNK_WAITING_MOST)
 		(void)write_out(c, w);
@@ -355,23 +366,40 @@ static void move(struct sv_host_cache *c, uint32_t object)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* Makes the policy's room; files follow as they become empty. The lock is held, and given up
- * meanwhile. */
-static void make_room(struct sv_host_cache *c, uint32_t item)
+/* One step of the policy, and what it means for the files; false: there is nothing. */
+static bool step(struct sv_host_cache *c)
 {
-	while (sv_s3_is_full(&c->s3, item)) {
-		bool keep;
-		uint32_t object = sv_s3_step(&c->s3, &keep);
+	uint32_t object;
+	bool keep;
 
-		if (!object)
-			return;
-		if (!keep) {
-			sv_host_forget(c, object, true);
-			continue;
-		}
-		pthread_mutex_unlock(&c->lock);
+	pthread_mutex_lock(&c->lock);
+	object = sv_s3_step(&c->s3, &keep);
+	if (object && !keep)
+		sv_host_forget(c, object, true);
+	pthread_mutex_unlock(&c->lock);
+	if (object && keep)
 		move(c, object);
+	return object != SV_S3_NONE;
+}
+
+/* Room for an item: in the policy's sum, and for a file more where it needs one. Another file is
+ * left for what moves to main. */
+static void make_room(struct sv_host_cache *c, enum sv_s3_queue queue, uint32_t item)
+{
+	bool full = true, due;
+
+	while (full) {
 		pthread_mutex_lock(&c->lock);
+		full = sv_s3_is_full(&c->s3, item);
+		due = c->reap_due;
+		pthread_mutex_unlock(&c->lock);
+		if (!full && !fits(c, &c->writer[queue], item)) {
+			if (due)
+				reap(c);
+			full = files(c) >= c->chunks_most - 1;
+		}
+		if (full && !step(c))
+			return;
 	}
 }
 
@@ -384,12 +412,12 @@ bool sv_chunks_take(struct sv_host_cache *c, const struct sv_host_key *key, cons
 
 	pthread_mutex_lock(&c->lock);
 	object = sv_s3_find(&c->s3, hash);
-	if (object) {
-		pthread_mutex_unlock(&c->lock);
-		return true;
-	}
-	make_room(c, item);
 	queue = sv_s3_place(&c->s3, hash);
+	pthread_mutex_unlock(&c->lock);
+	if (object)
+		return true;
+	make_room(c, queue, item);
+	pthread_mutex_lock(&c->lock);
 	object = sv_s3_add(&c->s3, hash, item, queue);
 	pthread_mutex_unlock(&c->lock);
 	if (!object)

@@ -25,8 +25,9 @@
 #define RING_BYTES (8u << 20)
 #define LEAST_CHUNK_BYTES (256u << 10)
 #define CHUNKS 128u
-#define LEAST_ITEM_BYTES 2048u /* on average, for the size of the index */
+#define LEAST_ITEM_BYTES 4096u /* on average, for the size of the index */
 #define LOOK_MS 1000u
+#define PAUSE_MS 5000u
 
 uint64_t sv_host_now_ms(void)
 {
@@ -299,6 +300,7 @@ static int make(const struct sv_host_params *p, struct sv_host_cache **ret)
 	c->dir = c->lock_fd = -1;
 	c->leave_bytes = p->leave_bytes;
 	c->manual = p->manual;
+	c->pause_ms = p->pause_ms ? p->pause_ms : PAUSE_MS;
 	c->chunk_bytes = (uint32_t)sv_max64(bytes / CHUNKS, LEAST_CHUNK_BYTES);
 	c->chunks_most = (uint32_t)(bytes / c->chunk_bytes);
 	memcpy(c->key, p->key, sizeof(c->key));

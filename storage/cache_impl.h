@@ -69,6 +69,7 @@ struct sv_host_cache {
 	uint8_t store_id[16];
 	uint32_t chunk_bytes, chunks_most;
 	uint64_t leave_bytes;
+	uint32_t pause_ms;
 	bool manual;
 
 	pthread_mutex_t lock; /* below all locks of the store; never held over I/O or ciphers */
@@ -78,6 +79,7 @@ struct sv_host_cache {
 	uint8_t *ring; /* units that wait, each a struct sv_host_key and its bytes */
 	uint32_t ring_head, ring_used;
 	struct sv_host_stats stats;
+	bool reap_due; /* nothing leads to some file any more */
 	bool stopping;
 
 	/* Of the worker: the thread, or whoever calls where there is none (`working`). */

@@ -58,13 +58,13 @@ int sv_s3_init(struct sv_s3 *s3, uint64_t capacity_bytes, uint32_t objects)
 	*s3 = (struct sv_s3){.objects = objects + 1,
 			     .fresh = 1,
 			     .bucket_mask = buckets - 1,
-			     .ghost_mask = buckets / 2 / WAYS - 1,
+			     .ghost_mask = buckets * 2 / WAYS - 1,
 			     .ghost_clock = 1,
 			     .capacity_bytes = capacity_bytes,
 			     .small_bytes = capacity_bytes / 10};
 	s3->v = take_memory((uint64_t)s3->objects * sizeof(*s3->v));
 	s3->bucket = take_memory((uint64_t)buckets * sizeof(*s3->bucket));
-	s3->ghost = take_memory((uint64_t)buckets / 2 * sizeof(*s3->ghost));
+	s3->ghost = take_memory((uint64_t)buckets * 2 * sizeof(*s3->ghost));
 	if (s3->v && s3->bucket && s3->ghost)
 		return 0;
 	sv_s3_free(s3);
