@@ -17,6 +17,7 @@
 #include "ui.h"
 #include "verbs.h"
 #include "vm_look.h"
+#include "vm_cache.h"
 #include "vm_store.h"
 
 enum { VARS_MAX_BYTES = 64 << 20 };
@@ -261,13 +262,19 @@ static int check_last_host(const struct job *job, struct err *err)
 
 static int open_store(const struct job *job, struct sv_store **ret_store, struct err *err)
 {
-	const struct sv_open_options opts = {
+	struct sv_open_options opts = {
 		.batch_bytes = job->plan.batch_bytes,
 		.batch_age_ms = job->plan.batch_age_ms,
 		.map_ram_bytes = job->plan.map_ram_bytes,
 	};
+	struct vm_cache cache;
+	int rc = vm_cache_options(&job->stick, &job->vm, args_text(job->args, "cache", NULL), false,
+				  &cache, &opts, err);
 
-	return vm_store_open(&job->stick, &job->vm, &opts, ret_store, err);
+	if (rc == 0)
+		rc = vm_store_open(&job->stick, &job->vm, &opts, ret_store, err);
+	vm_cache_free(&cache);
+	return rc;
 }
 
 /* The firmware's variables belong to the VM: copied once, then its own. */

@@ -13,6 +13,12 @@
 	{                                                                                          \
 		.name = "yes", .help = "do not ask"                                                \
 	}
+#define OPT_CACHE                                                                                  \
+	{                                                                                          \
+		.name = "cache", .type = OPT_TEXT, .arg = "SIZE|auto|off",                         \
+		.help = "what was read is kept on this host's disk, encrypted (default: the VM's " \
+			"setting)"                                                                 \
+	}
 #define FLAG_LATER(n, h)                                                                           \
 	{                                                                                          \
 		.name = n, .later = true, .help = h                                                \
@@ -111,6 +117,7 @@ static const struct opt opts_run[] = {
 	 .type = OPT_CHOICE,
 	 .arg = "stick|host",
 	 .help = "where a flush of the guest must have arrived (default: the VM's setting)"},
+	OPT_CACHE,
 	{.name = "cold", .help = "discard a suspended state and start afresh"},
 	{.name = "take-over", .help = "go on although another host ended uncleanly"},
 	{.name = "detach", .help = "return as soon as the guest runs"},
@@ -140,6 +147,7 @@ static const struct opt opts_mount[] = {
 	{.name = "foreground", .help = "stay, and end with umount, Ctrl-C or SIGTERM"},
 	{.name = "read-only", .help = "write nothing"},
 	{.name = "allow-root", .help = "let root use the mount of an ordinary user"},
+	OPT_CACHE,
 	{0},
 };
 

@@ -92,7 +92,6 @@ static struct sv_chunk *look_up(struct sv_host_cache *c, uint64_t hash, uint32_t
 			k->readers++;
 		}
 	}
-	c->stats.misses += !k;
 	pthread_mutex_unlock(&c->lock);
 	return k;
 }
@@ -116,7 +115,6 @@ bool sv_host_read(struct sv_host_cache *c, const struct sv_host_key *key, uint8_
 	pthread_mutex_lock(&c->lock);
 	k->readers--;
 	c->stats.hits += good;
-	c->stats.misses += !good;
 	c->stats.bad += !good;
 	if (!good && c->s3.v[object].key == hash && c->s3.v[object].queue != SV_S3_UNUSED &&
 	    c->s3.v[object].value == value)
@@ -176,6 +174,7 @@ void sv_host_offer(struct sv_host_cache *c, const struct sv_host_key *key, const
 		pthread_cond_signal(&c->wake);
 	}
 	c->stats.passed += !room;
+	c->stats.misses++;
 	pthread_mutex_unlock(&c->lock);
 	if (!c->manual)
 		return;

@@ -47,8 +47,9 @@ bool sv_host_read(struct sv_host_cache *c, const struct sv_host_key *key, uint8_
 void sv_host_offer(struct sv_host_cache *c, const struct sv_host_key *key, const uint8_t *unit);
 
 struct sv_host_stats {
-	uint64_t hits, misses; /* units asked for */
-	uint64_t bytes;	       /* of files now */
+	uint64_t hits;	 /* units served */
+	uint64_t misses; /* units offered: they had to come from the stick */
+	uint64_t bytes;	 /* of files now */
 	uint64_t limit_bytes;
 	uint64_t written_bytes; /* to the host's disk in this session */
 	uint64_t bad;		/* found, but did not verify or could not be read */
