@@ -132,6 +132,7 @@ static void random_work(struct world *w, unsigned ops)
 
 		switch (prng_below(&w->rng, 7)) {
 		case 0:
+		case 3:
 			write_some(w, lba, blocks);
 			break;
 		case 1:
@@ -167,7 +168,7 @@ static void the_model_is_read(void **state)
 	(void)state;
 	world_make(&w);
 	for (unsigned session = 0; session < 6; session++) {
-		w.ram_bytes = session % 2 ? 2 << 20 : 1;
+		w.ram_bytes = session % 2 ? 8 << 20 : 1;
 		random_work(&w, 1500);
 		hits += status_of(&w).cache_hits;
 		world_close(&w);
