@@ -33,7 +33,8 @@ struct sv_open_options {
 	uint64_t map_ram_bytes; /* bound of the map in memory; default 64 MiB */
 	uint64_t batch_bytes;	/* guest data gathered at most; default 64 MiB; see DESIGN.md */
 	uint32_t batch_age_ms;	/* a batch is sealed at this age; default 2000 */
-	uint32_t unit_bytes;	/* largest compressed unit; default 16 KiB, at most 64 KiB */
+	uint32_t unit_bytes;	/* largest compressed unit; default 16 KiB, at most 64 KiB;
+				 * sv_unit_bytes has it for a stick that was measured */
 	enum sv_codec codec;	/* of guest data on the way in */
 	const char *host;	/* who runs it, kept in the session record; NULL: unknown */
 	/* What is read is kept: expanded in memory, and as it lies on the stick in encrypted files
@@ -45,6 +46,13 @@ struct sv_open_options {
 	uint64_t cache_leave_bytes; /* left to others on the cache's file system */
 	uint64_t seed; /* 0: random; else of generations and epochs, so that a test repeats */
 };
+
+/*
+ * The largest unit with which a random read of one block costs at most 1.25 times what it costs on
+ * the stick itself: `read_ns` for 4 KiB anywhere, of a stick that reads `bytes_s` in order. Larger
+ * units compress better; what was written stays as it is. From 5 KiB to 64 KiB.
+ */
+uint32_t sv_unit_bytes(double read_ns, double bytes_s);
 
 /* Cumulative over the store's life, carried in every batch. Bytes unless named otherwise. */
 struct sv_ledger {
