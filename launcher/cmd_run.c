@@ -16,8 +16,8 @@
 #include "tune.h"
 #include "ui.h"
 #include "verbs.h"
-#include "vm_look.h"
 #include "vm_cache.h"
+#include "vm_look.h"
 #include "vm_store.h"
 
 enum { VARS_MAX_BYTES = 64 << 20 };

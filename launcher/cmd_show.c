@@ -18,9 +18,9 @@ static json_t *settings_json(const struct vm *vm)
 			 "cpus", (int)vm->cpus, "ram_bytes", (json_int_t)vm->ram_bytes, "os",
 			 vm_os_text(vm->os), "firmware", vm_firmware_text(vm->firmware), "bus",
 			 vm_bus_text(vm->bus), "iso", vm->iso, "policy", vm_policy_text(vm->policy),
-			 "cache", vm->cache, "ssh_port", (int)vm->ssh_port, "mac", vm->mac, "uuid", vm->uuid,
-			 "size_bytes", (json_int_t)vm->size_bytes, "place", vm->place, "created",
-			 (json_int_t)vm->created_s);
+			 "cache", vm->cache, "ssh_port", (int)vm->ssh_port, "mac", vm->mac, "uuid",
+			 vm->uuid, "size_bytes", (json_int_t)vm->size_bytes, "place", vm->place,
+			 "created", (json_int_t)vm->created_s);
 }
 
 static void print_settings(const struct vm *vm)

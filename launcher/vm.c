@@ -175,7 +175,8 @@ static const struct setting settings[] = {
 	 .text_ok = cache_ok,
 	 .optional = true,
 	 .allowed = "auto, off, or a size from 8M to 128G",
-	 .comment = "What was read is kept on the host's disk, encrypted; auto: by the room there."},
+	 .comment =
+		 "What was read is kept on the host's disk, encrypted; auto: by the room there."},
 	{.key = "ssh_port",
 	 .kind = KIND_PORT,
 	 .offset = FIELD(ssh_port),

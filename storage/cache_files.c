@@ -25,7 +25,6 @@
 
 #include "bytes.h"
 
-
 void sv_chunk_unlive(struct sv_host_cache *c, uint64_t value)
 {
 	struct sv_chunk *k = sv_chunk_at(c, value);
@@ -300,8 +299,8 @@ void sv_chunks_seal(struct sv_host_cache *c)
 
 static bool fits(const struct sv_host_cache *c, const struct sv_chunk_writer *w, uint32_t item)
 {
-	return w->chunk && w->chunk->size_bytes + item + (w->lines + 3) * SV_CHUNK_LINE_BYTES <=
-				   c->chunk_bytes;
+	return w->chunk &&
+	       w->chunk->size_bytes + item + (w->lines + 3) * SV_CHUNK_LINE_BYTES <= c->chunk_bytes;
 }
 
 /* An object's item at the end of a queue's files; the object leads there once it is written. */

@@ -11,13 +11,13 @@
 struct sv_host_cache;
 
 struct sv_host_params {
-	const char *dir;	 /* each store has a folder of its own in it */
-	const uint8_t *key;	 /* 32 bytes that are on the stick only */
-	const uint8_t *store_id; /* 16 bytes */
-	uint64_t bytes;		 /* of files, at most; at least SV_HOST_LEAST_BYTES */
-	uint64_t leave_bytes;	 /* left free for others on the file system */
-	bool manual;		 /* no thread: what is offered is written within the call */
-	uint32_t pause_ms;	 /* without a write after one that failed; 0: 5 s */
+	const char *dir;	      /* each store has a folder of its own in it */
+	const uint8_t *key;	      /* 32 bytes that are on the stick only */
+	const uint8_t *store_id;      /* 16 bytes */
+	uint64_t bytes;		      /* of files, at most; at least SV_HOST_LEAST_BYTES */
+	uint64_t leave_bytes;	      /* left free for others on the file system */
+	bool manual;		      /* no thread: what is offered is written within the call */
+	uint32_t pause_ms;	      /* without a write after one that failed; 0: 5 s */
 	const struct sv_cache_fs *fs; /* NULL: the host's */
 };
 #define SV_HOST_LEAST_BYTES (8u << 20)

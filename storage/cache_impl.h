@@ -17,7 +17,7 @@
 #define SV_CHUNK_LINE_BYTES 16u
 #define SV_CHUNK_TRAILER_BYTES 16u
 #define SV_CHUNK_TRAILER_MAGIC 0x65746163u /* "cate" */
-#define SV_CHUNK_UNIT_MOST 65536u /* SV_UNIT_MAX_BYTES */
+#define SV_CHUNK_UNIT_MOST 65536u	   /* SV_UNIT_MAX_BYTES */
 
 /* What an item takes in its file: head, unit, tag. */
 static inline uint32_t sv_item_bytes(uint32_t unit_bytes)

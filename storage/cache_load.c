@@ -11,7 +11,6 @@
 
 #include "bytes.h"
 
-
 struct found {
 	uint64_t number;
 	char name[32];
@@ -111,7 +110,8 @@ static int adopt_table(struct sv_host_cache *c, struct sv_chunk *k, uint8_t queu
 	struct sv_cur cur = sv_cur_over(trailer, sizeof(trailer));
 	uint64_t at, len;
 	uint32_t lines;
-	int r = c->fs.read(c->fs.ctx, k->fd, trailer, sizeof(trailer), bytes - SV_CHUNK_TRAILER_BYTES);
+	int r = c->fs.read(c->fs.ctx, k->fd, trailer, sizeof(trailer),
+			   bytes - SV_CHUNK_TRAILER_BYTES);
 
 	at = sv_get64(&cur);
 	lines = sv_get32(&cur);

@@ -305,12 +305,8 @@ static int plan_with_faults(struct sv_store *s, uint8_t *dst, uint64_t lba, unsi
 static int read_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned blocks, bool caches)
 {
 	struct plan plan;
-	struct job j = {.s = s,
-			.plan = &plan,
-			.dst = dst,
-			.lba = lba,
-			.blocks = blocks,
-			.caches = caches};
+	struct job j = {
+		.s = s, .plan = &plan, .dst = dst, .lba = lba, .blocks = blocks, .caches = caches};
 	int r = 0;
 
 	assert(blocks <= SV_READ_MAX_BLOCKS);

@@ -154,6 +154,7 @@ struct sv_store {
 	bool keeper_runs, stopping;
 
 	struct sv_map map;
+	uint64_t leaf_next; /* behind the leaf that came into memory last */
 	struct sv_segs segs;
 	struct sv_arena arena;
 	struct sv_batch batch[2];

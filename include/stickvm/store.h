@@ -100,10 +100,10 @@ struct sv_status {
 	uint64_t map_ram_bytes;
 	uint64_t scrubbed_bytes;   /* of the disk, verified while nobody wanted the stick */
 	uint64_t scrub_bad_blocks; /* found so: they give EIO */
-	uint64_t ram_hits;	   /* blocks served from memory, in this session as all that follow */
-	uint64_t cache_hits;	   /* units served by the host's cache */
-	uint64_t cache_misses;	   /* units that came from the stick instead */
-	uint64_t cache_bytes;	   /* of its files now */
+	uint64_t ram_hits;     /* blocks served from memory, in this session as all that follow */
+	uint64_t cache_hits;   /* units served by the host's cache */
+	uint64_t cache_misses; /* units that came from the stick instead */
+	uint64_t cache_bytes;  /* of its files now */
 	uint64_t cache_limit_bytes; /* 0: there is none (cache_error says why) */
 	uint64_t cache_written_bytes;
 	uint64_t cache_bad;    /* found, but unreadable or not what was written: read again */

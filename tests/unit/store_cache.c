@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* store_cache.c: a store with its caches: what it reads is the model's, whatever happens to them. */
+/* store_cache.c: a store with its caches: what it reads is the model's, whatever happens to them.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -64,6 +65,8 @@ static void world_make(struct world *w)
 						.lie_window_bytes = 128 << 10,
 						.checkpoint_bytes = 1 << 20};
 
+	struct sv_dev *dev;
+
 	*w = (struct world){.dir = "/tmp/stickvm-store-cache-XXXXXX",
 			    .ram_bytes = 1, /* none */
 			    .cache_bytes = 16 << 20,
@@ -72,7 +75,9 @@ static void world_make(struct world *w)
 	w->model = calloc(1, DISK_BYTES);
 	assert_non_null(w->model);
 	image_zeros(PLACE_BYTES, &w->image);
-	assert_int_equal(sv_store_format(image_dev(&w->image), &params), 0);
+	dev = image_dev(&w->image);
+	assert_int_equal(sv_store_format(dev, &params), 0);
+	sv_dev_close(dev);
 	image_look(&w->image);
 	world_open(w);
 }
@@ -103,18 +108,18 @@ static void write_some(struct world *w, uint64_t lba, unsigned blocks)
 		if ((lba + i) / 16 % 2)
 			memset(at + (size_t)i * SV_BLOCK_BYTES + 700, (int)(lba % 100),
 			       SV_BLOCK_BYTES - 700);
-	assert_int_equal(sv_store_write(w->st, at, (size_t)blocks * SV_BLOCK_BYTES,
-					lba * SV_BLOCK_BYTES),
-			 0);
+	assert_int_equal(
+		sv_store_write(w->st, at, (size_t)blocks * SV_BLOCK_BYTES, lba * SV_BLOCK_BYTES),
+		0);
 }
 
 static void read_some(struct world *w, uint64_t lba, unsigned blocks)
 {
 	static uint8_t buf[64 * SV_BLOCK_BYTES];
 
-	assert_int_equal(sv_store_read(w->st, buf, (size_t)blocks * SV_BLOCK_BYTES,
-				       lba * SV_BLOCK_BYTES),
-			 0);
+	assert_int_equal(
+		sv_store_read(w->st, buf, (size_t)blocks * SV_BLOCK_BYTES, lba * SV_BLOCK_BYTES),
+		0);
 	assert_memory_equal(buf, w->model + lba * SV_BLOCK_BYTES, (size_t)blocks * SV_BLOCK_BYTES);
 }
 

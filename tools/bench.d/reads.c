@@ -154,6 +154,13 @@ static int sequential_reads(struct bench *b, struct sv_dev *dev, double *ret_mb_
 	return r;
 }
 
+static int open_again(struct bench *b)
+{
+	int r = sv_store_close(b->store);
+
+	return r < 0 ? r : open_store(b);
+}
+
 static int measure(struct bench *b, enum kind kind, double raw_iops, double raw_mb_s)
 {
 	double iops = 0, mb_s = 0;
@@ -162,14 +169,15 @@ static int measure(struct bench *b, enum kind kind, double raw_iops, double raw_
 	if (r == 0)
 		r = write_all(b, kind);
 	if (r == 0)
-		r = sv_store_close(b->store);
-	if (r == 0)
-		r = open_store(b);
+		r = open_again(b);
 	if (r < 0)
 		return r;
 	r = random_reads(b, NULL, &iops);
 	if (r == 0)
-		r = sequential_reads(b, NULL, &mb_s);
+		r = open_again(b);
+	if (r < 0)
+		return r;
+	r = sequential_reads(b, NULL, &mb_s);
 	closed = sv_store_close(b->store);
 	printf("{\"stick\": \"%s\", \"data\": \"%s\", \"unit_bytes\": %" PRIu32
 	       ", \"raw_iops\": %.2f, \"iops\": %.2f, \"ratio\": %.3f, \"raw_mb_s\": %.2f"
