@@ -18,8 +18,9 @@
  *
  * PLACE is a folder, a block device or a file. With --create a place and a store of SIZE are made
  * first, with the geometry that a probe would have measured. --cache keeps the host's cache there
- * (8 GiB unless --cache-bytes says else), under a key of zeros; --ram bounds the one in memory. Serves in the foreground until DIR
- * is unmounted, closes the store, and prints its session's ledger as JSON.
+ * (8 GiB unless --cache-bytes says else), under a key of zeros; --ram bounds the one in memory.
+ *Serves in the foreground until DIR is unmounted, closes the store, and prints its session's ledger
+ *as JSON.
  */
 struct arguments {
 	uint64_t disk_bytes;
