@@ -57,6 +57,7 @@ fio=$!
 for _ in 1 2 3 4 5; do
 	sleep 0.5
 	for f in "$XDG_CACHE_HOME"/stickvm/*/*.cache; do
+		[ -e "$f" ] || continue
 		case $((RANDOM % 3)) in
 		0) truncate -s 5000 "$f" 2>/dev/null || true ;;
 		1) dd if=/dev/urandom of="$f" bs=4k count=9 conv=notrunc status=none || true ;;
