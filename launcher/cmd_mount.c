@@ -26,6 +26,7 @@
 #include "stickvm/fuse.h"
 #include "ui.h"
 #include "verbs.h"
+#include "vm_cache.h"
 #include "vm_pick.h"
 #include "vm_store.h"
 
@@ -117,10 +118,16 @@ static int start(struct serving *s, struct err *err)
 	struct sv_open_options open_opts = {.read_only = read_only};
 	struct sv_fuse_options opts = {.read_only = read_only,
 				       .allow_root = args_has(s->args, "allow-root")};
+	struct vm_cache cache;
 	char name[96];
 	int rc;
 
-	if (vm_store_open(&s->pick.stick, &s->pick.vm, &open_opts, &s->store, err) < 0)
+	rc = vm_cache_options(&s->pick.stick, &s->pick.vm, args_text(s->args, "cache", NULL),
+			      read_only, &cache, &open_opts, err);
+	if (rc == 0)
+		rc = vm_store_open(&s->pick.stick, &s->pick.vm, &open_opts, &s->store, err);
+	vm_cache_free(&cache);
+	if (rc < 0)
 		return -1;
 	warn_recovery(s);
 	snprintf(name, sizeof(name), "%s#%d", s->pick.vm.name, (int)getpid());

@@ -18,6 +18,7 @@
 #include "tune.h"
 #include "ui.h"
 #include "verbs.h"
+#include "vm_cache.h"
 #include "vm_look.h"
 #include "vm_store.h"
 
@@ -353,16 +354,22 @@ static int open_parked(struct job *job, const struct sv_open_options *opts,
 
 static int open_store(struct job *job, struct sv_store **ret_store, struct err *err)
 {
-	const struct sv_open_options opts = {
+	struct sv_open_options opts = {
 		.batch_bytes = job->plan.batch_bytes,
 		.batch_age_ms = job->plan.batch_age_ms,
 		.map_ram_bytes = job->plan.map_ram_bytes,
 		.unit_bytes = job->plan.unit_bytes,
 	};
+	struct vm_cache cache;
+	int rc = vm_cache_options(&job->stick, &job->vm, args_text(job->args, "cache", NULL), false,
+				  &cache, &opts, err);
 
-	if (!job->parked.data)
-		return vm_store_open(&job->stick, &job->vm, &opts, ret_store, err);
-	return open_parked(job, &opts, ret_store, err);
+	if (rc == 0 && job->parked.data)
+		rc = open_parked(job, &opts, ret_store, err);
+	else if (rc == 0)
+		rc = vm_store_open(&job->stick, &job->vm, &opts, ret_store, err);
+	vm_cache_free(&cache);
+	return rc;
 }
 
 /* QEMU writes to that file: a link would lead it to one of this host. */

@@ -115,9 +115,9 @@ static int sync_parent(const char *path)
 	return rc;
 }
 
-static int write_new(const char *path, const char *text, size_t bytes)
+static int write_new(const char *path, const char *text, size_t bytes, mode_t mode)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 	int rc;
 
 	if (fd < 0)
@@ -130,14 +130,14 @@ static int write_new(const char *path, const char *text, size_t bytes)
 	return rc;
 }
 
-int file_replace(const char *path, const char *text, size_t bytes)
+static int replace(const char *path, const char *text, size_t bytes, mode_t mode)
 {
 	char *fresh = file_path("%s.new", path);
 	int rc;
 
 	if (!fresh)
 		return -ENOMEM;
-	rc = write_new(fresh, text, bytes);
+	rc = write_new(fresh, text, bytes, mode);
 	if (rc == 0 && rename(fresh, path) < 0)
 		rc = -errno;
 	if (rc < 0)
@@ -146,6 +146,16 @@ int file_replace(const char *path, const char *text, size_t bytes)
 		rc = sync_parent(path);
 	free(fresh);
 	return rc;
+}
+
+int file_replace(const char *path, const char *text, size_t bytes)
+{
+	return replace(path, text, bytes, 0644);
+}
+
+int file_replace_secret(const char *path, const char *text, size_t bytes)
+{
+	return replace(path, text, bytes, 0600);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)

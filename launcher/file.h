@@ -17,6 +17,8 @@ int file_read(const char *path, size_t max_bytes, char **ret_text, size_t *ret_b
  * the file system can. 0 or a negative errno; nothing is left behind on failure.
  */
 int file_replace(const char *path, const char *text, size_t bytes);
+/* The same for its owner alone (0600), where the file system knows owners. */
+int file_replace_secret(const char *path, const char *text, size_t bytes);
 
 /* fsync of a folder; file systems that cannot (some FUSE ones) count as done. */
 int file_sync_folder(const char *path);

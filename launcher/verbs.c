@@ -13,6 +13,12 @@
 	{                                                                                          \
 		.name = "yes", .help = "do not ask"                                                \
 	}
+#define OPT_CACHE                                                                                  \
+	{                                                                                          \
+		.name = "cache", .type = OPT_TEXT, .arg = "SIZE|auto|off",                         \
+		.help = "what was read is kept on this host's disk, encrypted (default: the VM's " \
+			"setting)"                                                                 \
+	}
 #define FLAG_LATER(n, h)                                                                           \
 	{                                                                                          \
 		.name = n, .later = true, .help = h                                                \
@@ -133,6 +139,7 @@ static const struct opt opts_run[] = {
 	{.name = "cold",
 	 .help = "discard a suspended or parked state, after asking, and start afresh"},
 	OPT_YES,
+	OPT_CACHE,
 	{.name = "take-over", .help = "go on although another host ended uncleanly"},
 	{.name = "detach", .help = "return as soon as the guest runs"},
 	OPT_OUTSIDE,
@@ -177,6 +184,7 @@ static const struct opt opts_mount[] = {
 	{.name = "foreground", .help = "stay, and end with umount, Ctrl-C or SIGTERM"},
 	{.name = "read-only", .help = "write nothing"},
 	{.name = "allow-root", .help = "let root use the mount of an ordinary user"},
+	OPT_CACHE,
 	OPT_OUTSIDE,
 	{0},
 };

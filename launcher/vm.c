@@ -89,6 +89,29 @@ static bool place_ok(const char *text)
 	return text[0] == '/' && path_ok(text);
 }
 
+#define CACHE_LEAST_BYTES (UINT64_C(8) << 20)
+#define CACHE_MOST_BYTES (UINT64_C(128) << 30)
+
+int vm_cache_parse(const char *text, bool *ret_auto, uint64_t *ret_bytes)
+{
+	uint64_t bytes = 0;
+
+	*ret_auto = strcmp(text, "auto") == 0;
+	if (!*ret_auto && strcmp(text, "off") != 0 &&
+	    (size_parse(text, &bytes) < 0 || bytes < CACHE_LEAST_BYTES || bytes > CACHE_MOST_BYTES))
+		return -EINVAL;
+	*ret_bytes = bytes;
+	return 0;
+}
+
+static bool cache_ok(const char *text)
+{
+	uint64_t bytes;
+	bool is_auto;
+
+	return vm_cache_parse(text, &is_auto, &bytes) == 0;
+}
+
 #define FIELD(name) offsetof(struct vm, name)
 #define GiB (UINT64_C(1) << 30)
 #define MiB (UINT64_C(1) << 20)
@@ -147,6 +170,13 @@ static const struct setting settings[] = {
 	 .words = policy_words,
 	 .allowed = "stick or host",
 	 .comment = "stick: a flush of the guest is on the stick when it returns."},
+	{.key = "cache",
+	 .offset = FIELD(cache),
+	 .text_ok = cache_ok,
+	 .optional = true,
+	 .allowed = "auto, off, or a size from 8M to 128G",
+	 .comment =
+		 "What was read is kept on the host's disk, encrypted; auto: by the room there."},
 	{.key = "ssh_port",
 	 .kind = KIND_PORT,
 	 .offset = FIELD(ssh_port),

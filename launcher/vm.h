@@ -35,6 +35,7 @@ struct vm {
 	uint16_t ssh_port;   /* forwarded on loopback */
 	uint64_t size_bytes; /* of the root disk */
 	char *place;	     /* a raw partition or device; NULL: the folder disk/ beside this */
+	char *cache;	     /* on the host's disk: "auto", "off" or a size; NULL: auto */
 	char *iso;	     /* absolute, or relative to the VM's folder; NULL: none */
 	uint64_t created_s;  /* Unix time */
 };
@@ -65,6 +66,9 @@ const char *vm_bus_text(enum vm_bus bus);
 const char *vm_firmware_text(enum vm_firmware firmware);
 const char *vm_cpu_text(enum vm_cpu cpu);
 const char *vm_policy_text(enum vm_policy policy);
+
+/* The setting `cache`: *ret_auto, or at most so many bytes (0: off). -EINVAL. */
+int vm_cache_parse(const char *text, bool *ret_auto, uint64_t *ret_bytes);
 
 /* Takes an emptied struct as well. */
 void vm_free(struct vm *vm);

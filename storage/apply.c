@@ -12,9 +12,13 @@
 
 #include "store_impl.h"
 
-/* Siblings of a page that lie behind it within this many bytes come in with it: checkpoints write
- * pages in order, so one read serves many leaves. */
+/* Pages that lie behind one within this many bytes come in with it: checkpoints write pages in
+ * order, so one read serves many leaves. More where leaves are asked for in order: on a stick that
+ * is slow to seek, going back and forth between data and map is what costs. */
 #define READ_AHEAD_BYTES 32768u
+#define READ_AHEAD_ORDERED 8u /* times the largest unit, which follows the stick */
+#define READ_AHEAD_MOST_BYTES (512u << 10)
+#define READ_AHEAD_PAGES (READ_AHEAD_MOST_BYTES / SV_PAGE_UNIT_BYTES + 1)
 
 static int page_decode(struct sv_store *s, const struct sv_need *need, uint64_t generation,
 		       const uint8_t *unit, uint64_t *ret_entries)
@@ -43,68 +47,144 @@ static int page_decode(struct sv_store *s, const struct sv_need *need, uint64_t 
 	return 0;
 }
 
-/* Loads siblings found in what was read; with the lock held. Failing is no loss. */
-static void load_siblings(struct sv_store *s, const struct sv_need *need, uint64_t generation,
-			  const uint8_t *data, uint64_t place, uint32_t len_bytes)
+/* What was read for a page, and the pages that came in with it, for the host's cache. */
+struct pages {
+	const uint8_t *data;
+	uint64_t from, generation;
+	uint32_t len_bytes;
+	unsigned count;
+	uint64_t place[READ_AHEAD_PAGES];
+};
+
+/* Loads the children of a page of the map that lie in what was read; with the lock held. Failing is
+ * no loss; false: there is no such page, or none of its children were found. */
+static bool load_children(struct sv_store *s, const struct sv_need *need, uint64_t parent_index,
+			  struct pages *in)
 {
-	uint64_t first = sv_align_down(need->index, SV_PAGE_ENTRIES);
 	uint64_t entries[SV_PAGE_ENTRIES];
-	const struct sv_page *parent;
+	unsigned before = in->count;
 
-	for (unsigned i = 0; i < SV_PAGE_ENTRIES; i++) {
-		struct sv_need n = {.level = need->level, .index = first + i};
-
+	for (unsigned i = 0; i < SV_PAGE_ENTRIES && in->count < READ_AHEAD_PAGES; i++) {
+		struct sv_need n = {.level = need->level,
+				    .index = parent_index * SV_PAGE_ENTRIES + i};
 		/* Looked up each time: loading a page may evict another. */
-		parent = sv_map_peek(&s->map, need->level + 1, need->index / SV_PAGE_ENTRIES);
+		const struct sv_page *parent = sv_map_peek(&s->map, need->level + 1, parent_index);
+
 		if (!parent)
-			return;
+			return false;
 		n.entry = parent->e[i];
-		if (!n.entry || n.entry == need->entry || sv_entry_place(n.entry) < place ||
-		    sv_entry_place(n.entry) + SV_PAGE_UNIT_BYTES > place + len_bytes ||
-		    page_decode(s, &n, generation, data + (sv_entry_place(n.entry) - place),
-				entries) < 0)
+		if (!n.entry || n.entry == need->entry || sv_entry_place(n.entry) < in->from ||
+		    sv_entry_place(n.entry) + SV_PAGE_UNIT_BYTES > in->from + in->len_bytes ||
+		    sv_map_peek(&s->map, n.level, n.index) ||
+		    page_decode(s, &n, in->generation,
+				in->data + (sv_entry_place(n.entry) - in->from), entries) < 0)
 			continue;
 		if (sv_map_loaded(&s->map, &n, entries) < 0)
-			return;
+			return false;
+		in->place[in->count++] = sv_entry_place(n.entry);
+		if (n.level == 0 && n.index >= s->leaf_next)
+			s->leaf_next = n.index + 1;
 	}
+	return in->count > before;
+}
+
+/* Those beside the page, and those that follow. */
+static void load_siblings(struct sv_store *s, const struct sv_need *need, struct pages *in)
+{
+	uint64_t parent = need->index / SV_PAGE_ENTRIES;
+
+	if (need->level == 0)
+		s->leaf_next = need->index + 1;
+	(void)load_children(s, need, parent, in);
+	while (load_children(s, need, ++parent, in))
+		;
+}
+
+/* How much to read at a page. */
+static uint32_t ahead_bytes(struct sv_store *s, const struct sv_need *need, uint64_t place)
+{
+	uint64_t end = (place / s->anchor.segment_bytes + 1) * s->anchor.segment_bytes;
+	uint64_t len = READ_AHEAD_BYTES;
+
+	pthread_mutex_lock(&s->lock);
+	if (need->level == 0 && need->index && need->index == s->leaf_next)
+		len = sv_max64(len, (uint64_t)READ_AHEAD_ORDERED * s->opts.unit_bytes);
+	pthread_mutex_unlock(&s->lock);
+	len = sv_min64(len, READ_AHEAD_MOST_BYTES);
+	return (uint32_t)sv_min64(len, end - place);
+}
+
+/* A page out of the host's cache; false: not there, or not that page. */
+static bool fault_cached(struct sv_store *s, const struct sv_need *need, struct sv_host_key *key,
+			 struct sv_scratch *scratch, uint64_t *ret_entries)
+{
+	uint8_t *unit;
+
+	key->len_bytes = SV_PAGE_UNIT_BYTES;
+	return s->host && key->generation && sv_host_read(s->host, key, scratch->io, &unit) &&
+	       page_decode(s, need, key->generation, unit, ret_entries) == 0;
+}
+
+/* A page from the stick, and what follows it. */
+static int fault_stick(struct sv_store *s, const struct sv_need *need, struct sv_host_key *key,
+		       struct sv_scratch *scratch, uint64_t *entries)
+{
+	struct pages in = {.from = key->place,
+			   .generation = key->generation,
+			   .len_bytes = ahead_bytes(s, need, key->place),
+			   .count = 1};
+	uint8_t *data;
+	int r = -EIO;
+
+	if (!key->generation || in.len_bytes < SV_PAGE_UNIT_BYTES)
+		return -EIO;
+	r = sv_read_raw(s, scratch, in.from, in.len_bytes, false, &data);
+	if (r == -EIO) {
+		in.len_bytes = SV_PAGE_UNIT_BYTES; /* it may have been a neighbour that cannot be */
+		r = sv_read_raw(s, scratch, in.from, in.len_bytes, false, &data);
+	}
+	if (r == 0)
+		r = page_decode(s, need, key->generation, data, entries);
+	if (r < 0)
+		return r;
+	in.data = data;
+	in.place[0] = in.from;
+	pthread_mutex_lock(&s->lock);
+	r = sv_map_loaded(&s->map, need, entries);
+	if (r == 0)
+		load_siblings(s, need, &in);
+	pthread_mutex_unlock(&s->lock);
+	for (unsigned i = 0; s->host && i < in.count; i++) {
+		key->place = in.place[i];
+		sv_host_offer(s->host, key, data + (in.place[i] - in.from));
+	}
+	return r;
 }
 
 int sv_fault(struct sv_store *s, const struct sv_need *need)
 {
-	struct sv_scratch *scratch = sv_scratch_get(s);
-	uint64_t place = sv_entry_place(need->entry);
+	struct sv_host_key key = {.place = sv_entry_place(need->entry)};
+	uint64_t segment = key.place / s->anchor.segment_bytes;
 	uint64_t entries[SV_PAGE_ENTRIES];
-	uint64_t segment_end, generation;
-	uint32_t len;
-	uint8_t *data;
+	struct sv_scratch *scratch;
 	int r;
 
-	if (need->entry == SV_ENTRY_LOST) {
-		sv_scratch_put(s, scratch);
+	if (need->entry == SV_ENTRY_LOST)
 		return -EIO;
-	}
-	segment_end = (place / s->anchor.segment_bytes + 1) * s->anchor.segment_bytes;
-	len = (uint32_t)sv_min64(READ_AHEAD_BYTES, segment_end - place);
 	pthread_mutex_lock(&s->lock);
-	generation = place / s->anchor.segment_bytes < s->segs.count
-			     ? s->segs.v[place / s->anchor.segment_bytes].usage.generation
-			     : 0;
+	if (segment < s->segs.count) {
+		key.generation = s->segs.v[segment].usage.generation;
+		key.lineage = s->segs.v[segment].usage.lineage;
+	}
 	pthread_mutex_unlock(&s->lock);
-	r = generation && len >= SV_PAGE_UNIT_BYTES
-		    ? sv_read_raw(s, scratch, place, len, false, &data)
-		    : -EIO;
-	if (r == -EIO && generation && len >= SV_PAGE_UNIT_BYTES) {
-		len = SV_PAGE_UNIT_BYTES; /* it may have been a neighbour that cannot be read */
-		r = sv_read_raw(s, scratch, place, len, false, &data);
-	}
-	if (r == 0)
-		r = page_decode(s, need, generation, data, entries);
-	pthread_mutex_lock(&s->lock);
-	if (r == 0)
+	scratch = sv_scratch_get(s);
+	if (fault_cached(s, need, &key, scratch, entries)) {
+		pthread_mutex_lock(&s->lock);
 		r = sv_map_loaded(&s->map, need, entries);
-	if (r == 0)
-		load_siblings(s, need, generation, data, place, len);
-	pthread_mutex_unlock(&s->lock);
+		pthread_mutex_unlock(&s->lock);
+	} else {
+		r = fault_stick(s, need, &key, scratch, entries);
+	}
 	sv_scratch_put(s, scratch);
 	return r;
 }
@@ -194,6 +274,7 @@ static void apply_segment(struct sv_store *s, const struct sv_record *rec, uint6
 	seg->usage.last_seq = sv_max64(seg->usage.last_seq, seq);
 	seg->usage.used_bytes = s->anchor.segment_bytes; /* how much of it is not known */
 	seg->usage.flags = SV_SEG_CONVERTED;
+	seg->usage.lineage = 0;
 	sv_segs_touch(&s->segs, rec->segment);
 }
 

@@ -376,7 +376,7 @@ void sv_usage_put(struct sv_cur *c, const struct sv_usage *u)
 	sv_put32(c, u->live_bytes);
 	sv_put32(c, u->used_bytes);
 	sv_put32(c, u->flags);
-	sv_put32(c, 0);
+	sv_put32(c, u->lineage);
 }
 
 struct sv_usage sv_usage_get(struct sv_cur *c)
@@ -388,6 +388,6 @@ struct sv_usage sv_usage_get(struct sv_cur *c)
 	u.live_bytes = sv_get32(c);
 	u.used_bytes = sv_get32(c);
 	u.flags = sv_get32(c);
-	sv_get32(c);
+	u.lineage = sv_get32(c);
 	return u;
 }

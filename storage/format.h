@@ -178,6 +178,7 @@ struct sv_usage {
 	uint32_t live_bytes;
 	uint32_t used_bytes; /* written in this generation, headers included */
 	uint32_t flags;
+	uint32_t lineage; /* of sessions that went on in it: see sv_segs_go_on */
 };
 enum sv_usage_flag {
 	SV_SEG_CONVERTED = 1, /* written once in full: costs no metadata of the host file system */

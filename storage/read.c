@@ -4,6 +4,9 @@
  * block) and carried out without it. A segment may be reused between the two; then its units do
  * not verify under the generation that the plan names (S4), and the block is planned again. What
  * still does not verify is damaged: -EIO for it, never other bytes.
+ *
+ * Carried out: each unit from memory (cache_ram.c), else from the host's disk (cache_host.c), else
+ * from the stick. Whoever looks after the stick (check, scrubbing) reads nothing else.
  */
 #include <assert.h>
 #include <errno.h>
@@ -13,17 +16,30 @@
 #include "store_impl.h"
 
 #define RETRIES 3
+/* Larger requests are a stream's: they pass memory by. */
+#define RAM_MOST_BLOCKS 32u
 
 struct plan {
 	uint64_t entry[SV_READ_MAX_BLOCKS]; /* 0: already in the destination */
 	uint64_t generation[SV_READ_MAX_BLOCKS];
+	uint32_t lineage[SV_READ_MAX_BLOCKS];
+};
+
+/* A request on its way. */
+struct job {
+	struct sv_store *s;
+	struct sv_scratch *x;
+	struct plan *plan;
+	uint8_t *dst;
+	uint64_t lba;
+	unsigned blocks;
+	bool caches; /* may serve it */
 };
 
 int sv_reads_init(struct sv_store *s)
 {
 	pthread_mutex_init(&s->scratch_lock, NULL);
 	pthread_cond_init(&s->scratch_free, NULL);
-	pthread_mutex_init(&s->cache_lock, NULL);
 	for (unsigned i = 0; i < SV_SCRATCHES; i++) {
 		struct sv_scratch *x = &s->scratches[i];
 		size_t len =
@@ -40,12 +56,7 @@ int sv_reads_init(struct sv_store *s)
 	}
 	if (sv_stream_init(s) < 0)
 		return -ENOMEM;
-	for (unsigned i = 0; i < SV_CACHED_UNITS; i++) {
-		s->cached[i].data = malloc(SV_UNIT_MAX_BLOCKS * SV_BLOCK_BYTES);
-		if (!s->cached[i].data)
-			return -ENOMEM;
-	}
-	return 0;
+	return sv_ram_init(&s->ram, s->opts.cache_ram_bytes);
 }
 
 void sv_reads_free(struct sv_store *s)
@@ -56,11 +67,9 @@ void sv_reads_free(struct sv_store *s)
 		if (s->scratches[i].io)
 			munmap(s->scratches[i].io, len);
 	sv_stream_free(s);
-	for (unsigned i = 0; i < SV_CACHED_UNITS; i++)
-		free(s->cached[i].data);
+	sv_ram_free(&s->ram);
 	pthread_mutex_destroy(&s->scratch_lock);
 	pthread_cond_destroy(&s->scratch_free);
-	pthread_mutex_destroy(&s->cache_lock);
 }
 
 struct sv_scratch *sv_scratch_get(struct sv_store *s)
@@ -86,14 +95,15 @@ void sv_scratch_put(struct sv_store *s, struct sv_scratch *x)
 }
 
 /* The generation under which a unit is to verify; -EIO where no unit can lie. With lock held. */
-static int generation_of(const struct sv_store *s, uint64_t entry, uint64_t *ret_generation)
+static int generation_of(const struct sv_store *s, uint64_t entry, struct plan *plan, unsigned i)
 {
 	uint64_t segment = sv_entry_place(entry) / s->anchor.segment_bytes;
 	uint64_t inside = sv_entry_place(entry) % s->anchor.segment_bytes;
 
 	if (segment >= s->segs.count || inside + sv_entry_stored(entry) > s->anchor.segment_bytes)
 		return -EIO;
-	*ret_generation = s->segs.v[segment].usage.generation;
+	plan->generation[i] = s->segs.v[segment].usage.generation;
+	plan->lineage[i] = s->segs.v[segment].usage.lineage;
 	return 0;
 }
 
@@ -124,77 +134,41 @@ static int plan_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned 
 		plan->entry[i] = entry;
 		if (entry == SV_ENTRY_LOST)
 			return -EIO;
-		r = entry ? generation_of(s, entry, &plan->generation[i]) : 0;
+		r = entry ? generation_of(s, entry, plan, i) : 0;
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-static bool cache_get(struct sv_store *s, uint64_t place, uint64_t generation, unsigned index,
-		      uint8_t *dst)
+/* One unit whose bytes are at `src`, for the n blocks from `first` on. */
+static int deliver(struct job *j, unsigned first, unsigned n, const uint8_t *src)
 {
-	bool hit = false;
-
-	pthread_mutex_lock(&s->cache_lock);
-	for (unsigned i = 0; i < SV_CACHED_UNITS && !hit; i++) {
-		struct sv_cached *c = &s->cached[i];
-
-		if (c->place != place || c->generation != generation || index >= c->blocks)
-			continue;
-		memcpy(dst, c->data + (size_t)index * SV_BLOCK_BYTES, SV_BLOCK_BYTES);
-		c->tick = ++s->cache_tick;
-		hit = true;
-	}
-	pthread_mutex_unlock(&s->cache_lock);
-	return hit;
-}
-
-static void cache_put(struct sv_store *s, uint64_t place, uint64_t generation, unsigned blocks,
-		      const uint8_t *data)
-{
-	struct sv_cached *oldest = &s->cached[0];
-
-	pthread_mutex_lock(&s->cache_lock);
-	for (unsigned i = 1; i < SV_CACHED_UNITS; i++)
-		if (s->cached[i].tick < oldest->tick)
-			oldest = &s->cached[i];
-	oldest->place = place;
-	oldest->generation = generation;
-	oldest->blocks = blocks;
-	oldest->tick = ++s->cache_tick;
-	memcpy(oldest->data, data, (size_t)blocks * SV_BLOCK_BYTES);
-	pthread_mutex_unlock(&s->cache_lock);
-}
-
-/* One unit whose bytes are at `src`: its blocks [first, first + n) of the plan to `dst`. */
-static int deliver(struct sv_store *s, struct sv_scratch *x, const struct plan *plan,
-		   unsigned first, unsigned n, uint64_t lba, const uint8_t *src, uint8_t *dst)
-{
-	uint64_t entry = plan->entry[first];
+	uint64_t entry = j->plan->entry[first];
 	unsigned index = sv_entry_index(entry);
-	struct sv_binding bind = {.store_id = s->anchor.store_id,
-				  .generation = plan->generation[first],
+	struct sv_binding bind = {.store_id = j->s->anchor.store_id,
+				  .generation = j->plan->generation[first],
 				  .place = sv_entry_place(entry),
-				  .subject = lba + first - index};
+				  .subject = j->lba + first - index};
+	uint8_t *out = j->dst + (size_t)first * SV_BLOCK_BYTES;
+	const uint8_t *blocks = out;
 	struct sv_unit unit;
 	int r = sv_unit_verify(&bind, src, sv_entry_stored(entry), &unit);
 
 	if (r < 0 || unit.kind != SV_UNIT_DATA || index + n > unit.blocks)
 		return -EBADMSG;
-	if (unit.codec == SV_CODEC_NONE && unit.payload_bytes == unit.blocks * SV_BLOCK_BYTES) {
-		memcpy(dst, src + SV_UNIT_HEAD_BYTES + (size_t)index * SV_BLOCK_BYTES,
-		       (size_t)n * SV_BLOCK_BYTES);
-		return 0;
+	if (index == 0 && n == unit.blocks) {
+		r = sv_unit_expand(&unit, src, out);
+	} else {
+		blocks = j->x->blocks;
+		r = sv_unit_expand(&unit, src, j->x->blocks);
+		if (r == 0)
+			memcpy(out, blocks + (size_t)index * SV_BLOCK_BYTES,
+			       (size_t)n * SV_BLOCK_BYTES);
 	}
-	if (index == 0 && n == unit.blocks)
-		return sv_unit_expand(&unit, src, dst);
-	r = sv_unit_expand(&unit, src, x->blocks);
-	if (r < 0)
-		return r;
-	memcpy(dst, x->blocks + (size_t)index * SV_BLOCK_BYTES, (size_t)n * SV_BLOCK_BYTES);
-	cache_put(s, bind.place, bind.generation, unit.blocks, x->blocks);
-	return 0;
+	if (r == 0 && j->caches && (blocks != out || j->blocks <= RAM_MOST_BLOCKS))
+		sv_ram_put(&j->s->ram, bind.place, bind.generation, unit.blocks, blocks, index, n);
+	return r;
 }
 
 /* How many blocks from `first` on are consecutive blocks of one unit. */
@@ -209,60 +183,96 @@ static unsigned run_of(const struct plan *plan, unsigned first, unsigned blocks)
 	return n;
 }
 
+static struct sv_host_key host_key(const struct plan *plan, unsigned i)
+{
+	return (struct sv_host_key){.place = sv_entry_place(plan->entry[i]),
+				    .generation = plan->generation[i],
+				    .lineage = plan->lineage[i],
+				    .len_bytes = sv_entry_stored(plan->entry[i])};
+}
+
+/* Block i, and those of its unit that follow, without the stick; how many, 0: none. */
+static unsigned read_cached(struct job *j, unsigned i)
+{
+	struct plan *plan = j->plan;
+	uint64_t entry = plan->entry[i];
+	unsigned n = 1;
+
+	if (!j->caches)
+		return 0;
+	if (sv_ram_get(&j->s->ram, sv_entry_place(entry), plan->generation[i],
+		       sv_entry_index(entry), j->dst + (size_t)i * SV_BLOCK_BYTES)) {
+		plan->entry[i] = 0;
+		return 1;
+	}
+	if (j->s->host) {
+		struct sv_host_key key = host_key(plan, i);
+		uint8_t *unit;
+
+		n = run_of(plan, i, j->blocks);
+		if (sv_host_read(j->s->host, &key, j->x->io, &unit) &&
+		    deliver(j, i, n, unit) == 0) {
+			memset(&plan->entry[i], 0, n * sizeof(plan->entry[0]));
+			return n;
+		}
+	}
+	return 0;
+}
+
 /* Reads the units of blocks [first, ...) that lie one behind the other in one go; says how many
  * blocks that served. Blocks that do not verify keep their entry, the others lose it. */
-static int read_span(struct sv_store *s, struct sv_scratch *x, struct plan *plan, unsigned first,
-		     unsigned blocks, uint64_t lba, uint8_t *dst, unsigned *ret_served)
+static int read_span(struct job *j, unsigned first, unsigned *ret_served)
 {
+	const struct sv_store *s = j->s;
+	struct plan *plan = j->plan;
 	uint64_t from = sv_entry_place(plan->entry[first]);
 	uint64_t to = from + sv_entry_stored(plan->entry[first]);
-	unsigned end = first + run_of(plan, first, blocks);
+	unsigned end = first + run_of(plan, first, j->blocks);
 	uint8_t *data;
 	int r;
 
-	while (end < blocks && sv_entry_place(plan->entry[end]) == to && plan->entry[end] &&
+	while (end < j->blocks && sv_entry_place(plan->entry[end]) == to && plan->entry[end] &&
 	       to + sv_entry_stored(plan->entry[end]) - from <= SV_SCRATCH_BYTES - 2 * 4096u &&
 	       to / s->anchor.segment_bytes == from / s->anchor.segment_bytes) {
 		to += sv_entry_stored(plan->entry[end]);
-		end += run_of(plan, end, blocks);
+		end += run_of(plan, end, j->blocks);
 	}
-	r = sv_read_raw(s, x, from, (uint32_t)(to - from), true, &data);
+	r = sv_read_raw(j->s, j->x, from, (uint32_t)(to - from), true, &data);
 	if (r < 0)
 		return r;
 	*ret_served = end - first;
 	while (first < end) {
 		unsigned n = run_of(plan, first, end);
+		const uint8_t *unit = data + (sv_entry_place(plan->entry[first]) - from);
+		struct sv_host_key key = host_key(plan, first);
 
-		if (deliver(s, x, plan, first, n, lba,
-			    data + (sv_entry_place(plan->entry[first]) - from),
-			    dst + (size_t)first * SV_BLOCK_BYTES) == 0)
+		if (deliver(j, first, n, unit) == 0) {
+			if (s->host && j->caches)
+				sv_host_offer(s->host, &key, unit);
 			memset(&plan->entry[first], 0, n * sizeof(plan->entry[0]));
+		}
 		first += n;
 	}
 	return 0;
 }
 
 /* Carries a plan out. Entries that are left did not verify. */
-static int read_plan(struct sv_store *s, struct sv_scratch *x, struct plan *plan, uint64_t lba,
-		     unsigned blocks, uint8_t *dst)
+static int read_plan(struct job *j)
 {
-	for (unsigned i = 0; i < blocks;) {
+	for (unsigned i = 0; i < j->blocks;) {
 		unsigned served = 1;
 		int r;
 
-		if (!plan->entry[i]) {
+		if (!j->plan->entry[i]) {
 			i++;
 			continue;
 		}
-		if (!(plan->entry[i] & SV_ENTRY_SINGLE) &&
-		    cache_get(s, sv_entry_place(plan->entry[i]), plan->generation[i],
-			      sv_entry_index(plan->entry[i]), dst + (size_t)i * SV_BLOCK_BYTES)) {
-			plan->entry[i++] = 0;
-			continue;
+		served = read_cached(j, i);
+		if (served == 0) {
+			r = read_span(j, i, &served);
+			if (r < 0)
+				return r;
 		}
-		r = read_span(s, x, plan, i, blocks, lba, dst, &served);
-		if (r < 0)
-			return r;
 		i += served;
 	}
 	return 0;
@@ -292,25 +302,35 @@ static int plan_with_faults(struct sv_store *s, uint8_t *dst, uint64_t lba, unsi
 	return r;
 }
 
-int sv_read_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned blocks)
+static int read_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned blocks, bool caches)
 {
 	struct plan plan;
+	struct job j = {
+		.s = s, .plan = &plan, .dst = dst, .lba = lba, .blocks = blocks, .caches = caches};
 	int r = 0;
 
 	assert(blocks <= SV_READ_MAX_BLOCKS);
 	for (unsigned attempt = 0; attempt < RETRIES; attempt++) {
-		struct sv_scratch *x;
-
 		r = plan_with_faults(s, dst, lba, blocks, &plan);
 		if (r < 0 || all_served(&plan, blocks))
 			break;
-		x = sv_scratch_get(s); /* not kept over a fault, which takes one, too */
-		r = read_plan(s, x, &plan, lba, blocks, dst);
-		sv_scratch_put(s, x);
+		j.x = sv_scratch_get(s); /* not kept over a fault, which takes one, too */
+		r = read_plan(&j);
+		sv_scratch_put(s, j.x);
 		if (r < 0 || all_served(&plan, blocks))
 			break;
 		sv_stream_drop(s); /* A1 */
 		r = -EIO;
 	}
 	return r;
+}
+
+int sv_read_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned blocks)
+{
+	return read_blocks(s, dst, lba, blocks, true);
+}
+
+int sv_read_stick(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned blocks)
+{
+	return read_blocks(s, dst, lba, blocks, false);
 }

@@ -53,13 +53,25 @@ static int device_read(struct sv_store *s, void *buf, uint64_t len, uint64_t fro
 	return r;
 }
 
-/* The next piece of the stream into the buffer, from `from` on, within its segment. */
+/* What is between two pieces is read as well where that takes less time than a seek. A unit's
+ * largest size says how much that is: beyond a block, it takes a quarter of a random read. */
+static uint64_t bridge(const struct sv_store *s, uint64_t from)
+{
+	uint64_t end = s->stream.place + s->stream.len;
+	uint64_t worth = 4 * (s->opts.unit_bytes - sv_min64(s->opts.unit_bytes, SV_BLOCK_BYTES));
+
+	return s->stream.len && from > end && from - end <= worth ? end : from;
+}
+
+/* The next piece of the stream into the buffer, up to `from` and from there on, within its segment.
+ */
 static int refill(struct sv_store *s, uint64_t from, uint64_t wanted)
 {
-	uint64_t end = (from / s->anchor.segment_bytes + 1) * s->anchor.segment_bytes;
-	uint64_t len = sv_max64(sv_align_up(wanted * 8, 4096), STREAM_LEAST_BYTES);
+	uint64_t end, len = sv_max64(sv_align_up(wanted * 8, 4096), STREAM_LEAST_BYTES);
 	int r;
 
+	from = bridge(s, from);
+	end = (from / s->anchor.segment_bytes + 1) * s->anchor.segment_bytes;
 	len = sv_min64(sv_min64(len, STREAM_BYTES), end - from);
 	s->stream.len = 0;
 	r = device_read(s, s->stream.buf, len, from);
@@ -94,6 +106,35 @@ static int read_stream(struct sv_store *s, uint8_t *dst, uint64_t from, uint64_t
 	return 0;
 }
 
+/* A read that is not of the stream; what it shares with the read before it (the sector where one
+ * unit ends and the next begins) is not read twice, which a stick would take for a seek. */
+static int read_alone(struct sv_store *s, uint8_t *dst, uint64_t from, uint64_t to, bool ahead)
+{
+	uint64_t have = 0, end;
+	int r;
+
+	if (!ahead)
+		return device_read(s, dst, to - from, from);
+	pthread_mutex_lock(&s->stream.lock);
+	end = s->stream.place + s->stream.len;
+	if (from >= s->stream.place && from < end && end < to) {
+		have = end - from;
+		memcpy(dst, s->stream.buf + (from - s->stream.place), have);
+	}
+	pthread_mutex_unlock(&s->stream.lock);
+	r = device_read(s, dst + have, to - from - have, from + have);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&s->stream.lock);
+	if (s->stream.streak < STREAK) {
+		s->stream.len = s->geo.sector_bytes;
+		s->stream.place = to - s->stream.len;
+		memcpy(s->stream.buf, dst + (s->stream.place - from), s->stream.len);
+	}
+	pthread_mutex_unlock(&s->stream.lock);
+	return 0;
+}
+
 int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, uint32_t len_bytes,
 		bool ahead, uint8_t **ret_data)
 {
@@ -114,7 +155,7 @@ int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, 
 		pthread_mutex_unlock(&s->stream.lock);
 	}
 	if (!streams || r == -EIO) /* what cannot be read may lie farther on */
-		r = device_read(s, scratch->io, to - from, from);
+		r = read_alone(s, scratch->io, from, to, ahead && !streams);
 	if (r < 0)
 		return r;
 	*ret_data = scratch->io + (place - from);

@@ -213,11 +213,13 @@ static void note_walked(struct sv_store *s, const struct sv_walked *v)
 	struct sv_usage *u = &s->segs.v[v->segment].usage;
 
 	if (u->generation != v->generation)
-		u->used_bytes = 0;
+		u->used_bytes = u->lineage = 0;
 	u->generation = v->generation;
 	u->last_seq = sv_max64(u->last_seq, v->seq);
 	u->used_bytes = (uint32_t)sv_max64(u->used_bytes, v->offset + v->total_bytes);
 	u->flags |= SV_SEG_CONVERTED;
+	if (v->flags & SV_BATCH_OPEN && v->offset)
+		sv_segs_go_on(&s->segs, v->segment, v->hash);
 	sv_segs_touch(&s->segs, v->segment);
 }
 
@@ -511,6 +513,8 @@ int sv_begin_epoch(struct sv_store *s)
 	if (r < 0)
 		return r;
 	sv_log_link(s, &s->log.opening, s->log.last_bytes);
+	if (s->log.opening.offset)
+		sv_segs_go_on(&s->segs, s->log.segment, s->log.hash);
 	memcpy(s->anchor.host, rec.session.host, SV_HOST_BYTES);
 	s->anchor.since_s = rec.session.since_s;
 	r = sv_write_anchors(s);

@@ -244,6 +244,8 @@ static int fill_segments(struct sv_repair *r)
 		u->last_seq = newest[i] ? newest[i]->seq : r->chain.v[r->end - 1]->seq;
 		u->used_bytes = r->s->anchor.segment_bytes;
 		u->flags = SV_SEG_CONVERTED;
+		sv_segs_go_on(segs, (uint32_t)i,
+			      newest[i] ? newest[i]->hash : r->chain.v[r->end - 1]->hash);
 	}
 	free(newest);
 	return 0;

@@ -43,10 +43,10 @@ static int read_leaf(struct sv_store *s, uint64_t lba, uint8_t *buf)
 {
 	unsigned blocks = (unsigned)sv_min64(SV_PAGE_ENTRIES, s->blocks - lba);
 	unsigned bad = 0, first = 0;
-	int r = sv_read_blocks(s, buf, lba, blocks);
+	int r = sv_read_stick(s, buf, lba, blocks);
 
 	for (unsigned i = 0; r == -EIO && i < blocks; i++) {
-		int one = sv_read_blocks(s, buf, lba + i, 1);
+		int one = sv_read_stick(s, buf, lba + i, 1);
 
 		if (one < 0 && one != -EIO)
 			return one;

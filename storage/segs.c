@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "digest.h"
+
 #define MOST_SEGMENTS (UINT64_C(1) << 17) /* a tebibyte of 8 MiB; memory is taken when touched */
 
 static bool is_empty(const struct sv_seg *s)
@@ -212,10 +214,19 @@ void sv_segs_begin(struct sv_segs *segs, uint32_t segment, uint64_t generation, 
 	u->last_seq = seq;
 	u->used_bytes = 0;
 	u->flags = SV_SEG_CONVERTED;
+	u->lineage = 0;
 	segs->v[segment].slack = 0;
 	segs->v[segment].packed = 0;
 	segs->v[segment].visits = 0;
 	segs->v[segment].visit_mark = 0;
+	sv_segs_touch(segs, segment);
+}
+
+void sv_segs_go_on(struct sv_segs *segs, uint32_t segment, const uint8_t *hash)
+{
+	struct sv_usage *u = &segs->v[segment].usage;
+
+	u->lineage = (uint32_t)sv_hash64(hash, SV_HASH_BYTES, u->lineage) | 1u;
 	sv_segs_touch(segs, segment);
 }
 

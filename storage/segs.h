@@ -74,6 +74,10 @@ int sv_segs_alloc(struct sv_segs *segs, enum sv_seg_role role, uint32_t *ret_seg
 void sv_segs_set_role(struct sv_segs *segs, uint32_t segment, enum sv_seg_role role);
 /* A segment begins a new generation; whatever it held is gone. */
 void sv_segs_begin(struct sv_segs *segs, uint32_t segment, uint64_t generation, uint64_t seq);
+/* A session goes on in a segment that an earlier one began; `hash` is its opening's. From a copy of
+ * the stick another session may go on in the same segment, under the same generation: places in it
+ * are told apart by the lineage, which is made of all such openings (DESIGN, "Caches"). */
+void sv_segs_go_on(struct sv_segs *segs, uint32_t segment, const uint8_t *hash);
 void sv_segs_set_gate(struct sv_segs *segs, uint64_t gate_seq);
 /* Counts free and pending afresh. */
 void sv_segs_recount(struct sv_segs *segs);

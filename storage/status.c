@@ -22,6 +22,23 @@ void sv_tally(struct sv_store *s)
 	s->ledger.stick_read_bytes += atomic_exchange(&s->tally.stick_read, 0);
 }
 
+static void cache_status(struct sv_store *s, struct sv_status *st)
+{
+	struct sv_host_stats host = {0};
+
+	st->ram_hits = sv_ram_hits(&s->ram);
+	st->cache_error = s->host_error;
+	if (s->host)
+		sv_host_stats(s->host, &host);
+	st->cache_hits = host.hits;
+	st->cache_misses = host.misses;
+	st->cache_bytes = host.bytes;
+	st->cache_limit_bytes = host.limit_bytes;
+	st->cache_written_bytes = host.written_bytes;
+	st->cache_bad = host.bad;
+	st->cache_passed = host.passed;
+}
+
 void sv_store_status(struct sv_store *s, struct sv_status *ret)
 {
 	struct sv_status st = {0};
@@ -54,5 +71,6 @@ void sv_store_status(struct sv_store *s, struct sv_status *ret)
 	st.ledger = s->ledger;
 	st.session = ledger_since(&s->ledger, &s->ledger_at_open);
 	pthread_mutex_unlock(&s->lock);
+	cache_status(s, &st);
 	*ret = st;
 }

@@ -67,6 +67,14 @@ static const struct counter status_counters[] = {
 	STATUS(scrubbed_bytes),
 	STATUS(scrub_bad_blocks),
 	STATUS(scrub_bad_off_bytes),
+	STATUS(ram_hits),
+	STATUS(cache_hits),
+	STATUS(cache_misses),
+	STATUS(cache_bytes),
+	STATUS(cache_limit_bytes),
+	STATUS(cache_written_bytes),
+	STATUS(cache_bad),
+	STATUS(cache_passed),
 };
 
 #undef LEDGER

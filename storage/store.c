@@ -21,6 +21,7 @@
 #define DEFAULT_BATCH_BYTES (64u << 20)
 #define LEAST_BATCH_BYTES (128u << 10)
 #define DEFAULT_AGE_MS 2000u
+#define DEFAULT_CACHE_RAM_BYTES (16u << 20)
 #define DEFAULT_UNIT_BYTES (16u << 10)
 #define HEAD_MOST_BYTES (64u << 10) /* of a part that is applied: 32 KiB of records and more */
 #define KEEPER_MS 100u
@@ -527,6 +528,8 @@ static void defaults(struct sv_store *s, const struct sv_open_options *opts)
 							      sizeof(struct sv_page));
 	if (!o->batch_age_ms)
 		o->batch_age_ms = DEFAULT_AGE_MS;
+	if (!o->cache_ram_bytes)
+		o->cache_ram_bytes = DEFAULT_CACHE_RAM_BYTES;
 	if (!o->unit_bytes)
 		o->unit_bytes = DEFAULT_UNIT_BYTES;
 	o->unit_bytes =
@@ -574,6 +577,7 @@ static void init_locks(struct sv_store *s)
 
 void sv_store_free(struct sv_store *s)
 {
+	sv_host_close(s->host);
 	sv_reads_free(s);
 	sv_map_free(&s->map);
 	sv_segs_free(&s->segs);
@@ -659,6 +663,8 @@ int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
 	if (r == 0)
 		r = sv_store_stage(s);
 	s->ledger_at_open = s->ledger;
+	if (r == 0)
+		sv_cache_open(s);
 	if (r == 0 && s->opts.read_only)
 		s->state = SV_READ_ONLY;
 	else if (r == 0)

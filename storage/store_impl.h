@@ -7,6 +7,8 @@
 #include <stdatomic.h>
 
 #include "batch.h"
+#include "cache_host.h"
+#include "cache_ram.h"
 #include "format.h"
 #include "map.h"
 #include "segs.h"
@@ -18,7 +20,7 @@
  *   cleaning  one cleaner, one growth, one anchor at a time
  *   commit    one appender to the chain at a time; also held for a whole checkpoint
  *   lock      the state in memory; never held across device I/O or compression
- *   cache     the unit cache
+ *   the caches' own (cache_ram.h, cache_impl.h)
  */
 
 /* The chain's end. Changed with `commit` held; read under `lock`. */
@@ -82,14 +84,6 @@ struct sv_scratch {
 #define SV_READ_MAX_BLOCKS 256u
 #define SV_SCRATCH_BYTES (SV_READ_MAX_BLOCKS * SV_RAW_UNIT_BYTES + 3 * 4096u + SV_UNIT_MAX_BYTES)
 #define SV_SCRATCHES 16u
-
-/* A few expanded units, so that a unit is not read and expanded once a block. */
-#define SV_CACHED_UNITS 64u
-struct sv_cached {
-	uint64_t place, generation, tick;
-	uint32_t blocks;
-	uint8_t *data;
-};
 
 /* The one stream that is read ahead. */
 struct sv_stream {
@@ -162,6 +156,7 @@ struct sv_store {
 	bool keeper_runs, stopping;
 
 	struct sv_map map;
+	uint64_t leaf_next; /* behind the leaf that came into memory last */
 	struct sv_segs segs;
 	struct sv_arena arena;
 	struct sv_batch batch[2];
@@ -213,9 +208,9 @@ struct sv_store {
 	pthread_mutex_t scratch_lock;
 	pthread_cond_t scratch_free;
 	struct sv_scratch scratches[SV_SCRATCHES];
-	pthread_mutex_t cache_lock;
-	struct sv_cached cached[SV_CACHED_UNITS];
-	uint64_t cache_tick;
+	struct sv_ram_cache ram;
+	struct sv_host_cache *host; /* NULL: there is none */
+	int host_error;		    /* why, where one was asked for */
 
 	enum sv_state state;
 	struct sv_tally tally;
@@ -426,6 +421,8 @@ int sv_begin_epoch(struct sv_store *s);
 
 /* ---- read.c ---- */
 int sv_read_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned blocks);
+/* The same past the caches: whether the stick has it. */
+int sv_read_stick(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned blocks);
 int sv_reads_init(struct sv_store *s);
 void sv_reads_free(struct sv_store *s);
 struct sv_scratch *sv_scratch_get(struct sv_store *s);
@@ -439,6 +436,10 @@ void sv_stream_drop(struct sv_store *s);
  * may be one of a stream. */
 int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, uint32_t len_bytes,
 		bool ahead, uint8_t **ret_data);
+
+/* ---- cache_open.c ---- */
+/* Where it fails, the store does without. */
+void sv_cache_open(struct sv_store *s);
 
 /* ---- scrub.c ---- */
 /* Called by the keeper when it has nothing else to do. */

@@ -73,6 +73,17 @@ uint32_t sv_compress(enum sv_codec codec, const uint8_t *src, unsigned blocks, u
 	}
 }
 
+uint32_t sv_unit_bytes(double read_ns, double bytes_s)
+{
+	/* A unit begins and ends inside sectors: a sector more than its own on the average. */
+	double spare = read_ns * 0.25 * bytes_s / 1e9 - 512;
+	double most = SV_BLOCK_BYTES + (spare > 1024 ? spare : 1024);
+
+	if (!(most < SV_UNIT_MAX_BYTES))
+		return SV_UNIT_MAX_BYTES;
+	return (uint32_t)sv_align_down((uint64_t)most, SV_GRAIN_BYTES);
+}
+
 int sv_unit_verify(const struct sv_binding *bind, const uint8_t *src, uint32_t stored_bytes,
 		   struct sv_unit *ret_unit)
 {

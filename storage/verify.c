@@ -71,11 +71,11 @@ static int read_leaf(struct check *c, uint64_t first, const uint64_t *entries)
 {
 	uint8_t buf[SV_PAGE_ENTRIES * SV_BLOCK_BYTES];
 	unsigned blocks = (unsigned)sv_min64(SV_PAGE_ENTRIES, c->s->blocks - first);
-	int r = sv_read_blocks(c->s, buf, first, blocks);
+	int r = sv_read_stick(c->s, buf, first, blocks);
 
 	for (unsigned i = 0; r == -EIO && i < blocks; i++) {
 		bool stored = entries[i] && entries[i] != SV_ENTRY_LOST;
-		int one = stored ? sv_read_blocks(c->s, buf, first + i, 1) : 0;
+		int one = stored ? sv_read_stick(c->s, buf, first + i, 1) : 0;
 
 		if (one == -EIO)
 			bad_block(c, SV_FOUND_DATA, first + i, sv_entry_place(entries[i]));

@@ -9,6 +9,7 @@
 #define SV_MIN_DISK_BYTES (UINT64_C(1) << 20)  /* 1 MiB */
 #define SV_MAX_DISK_BYTES (UINT64_C(16) << 40) /* 16 TiB */
 #define SV_STORE_ID_BYTES 16
+#define SV_CACHE_KEY_BYTES 32
 
 struct sv_store;
 
@@ -32,11 +33,26 @@ struct sv_open_options {
 	uint64_t map_ram_bytes; /* bound of the map in memory; default 64 MiB */
 	uint64_t batch_bytes;	/* guest data gathered at most; default 64 MiB; see DESIGN.md */
 	uint32_t batch_age_ms;	/* a batch is sealed at this age; default 2000 */
-	uint32_t unit_bytes;	/* largest compressed unit; default 16 KiB, at most 64 KiB */
+	uint32_t unit_bytes;	/* largest compressed unit; default 16 KiB, at most 64 KiB;
+				 * sv_unit_bytes has it for a stick that was measured */
 	enum sv_codec codec;	/* of guest data on the way in */
 	const char *host;	/* who runs it, kept in the session record; NULL: unknown */
+	/* What is read is kept: expanded in memory, and as it lies on the stick in encrypted files
+	 * on this host, where it survives the session. */
+	uint64_t cache_ram_bytes;   /* default 16 MiB; less than 256 KiB: nothing */
+	const char *cache_dir;	    /* a folder for the files, made if missing; NULL: none */
+	const uint8_t *cache_key;   /* SV_CACHE_KEY_BYTES, to be kept on the stick only */
+	uint64_t cache_bytes;	    /* of files, at most; below 8 MiB: none */
+	uint64_t cache_leave_bytes; /* left to others on the cache's file system */
 	uint64_t seed; /* 0: random; else of generations and epochs, so that a test repeats */
 };
+
+/*
+ * The largest unit with which a random read of one block costs at most 1.25 times what it costs on
+ * the stick itself: `read_ns` for 4 KiB anywhere, of a stick that reads `bytes_s` in order. Larger
+ * units compress better; what was written stays as it is. From 5 KiB to 64 KiB.
+ */
+uint32_t sv_unit_bytes(double read_ns, double bytes_s);
 
 /* Cumulative over the store's life, carried in every batch. Bytes unless named otherwise. */
 struct sv_ledger {
@@ -85,6 +101,15 @@ struct sv_status {
 	uint64_t scrubbed_bytes;      /* of the disk, verified while nobody wanted the stick */
 	uint64_t scrub_bad_blocks;    /* found so: they give EIO */
 	uint64_t scrub_bad_off_bytes; /* the first one found; where in the disk */
+	uint64_t ram_hits;     /* blocks served from memory, in this session as all that follow */
+	uint64_t cache_hits;   /* units served by the host's cache */
+	uint64_t cache_misses; /* units that came from the stick instead */
+	uint64_t cache_bytes;  /* of its files now */
+	uint64_t cache_limit_bytes; /* 0: there is none (cache_error says why) */
+	uint64_t cache_written_bytes;
+	uint64_t cache_bad;    /* found, but unreadable or not what was written: read again */
+	uint64_t cache_passed; /* units that were not taken in: the host's disk did not keep up */
+	int cache_error;       /* of its opening, a negative errno: -EBUSY another process has it */
 	enum sv_state state;
 	bool grace; /* the guest's reserve is released */
 	bool alignment_known;

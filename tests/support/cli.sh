@@ -7,6 +7,7 @@ vm="$BIN/stickvm"
 work=$(mktemp -d /tmp/stickvm-cli.XXXXXX)
 unset STICKVM_STICK
 export XDG_STATE_HOME=$work/state # what this host remembers of sticks
+export XDG_CACHE_HOME=$work/cache # what is kept on the host goes with the folder
 undo=() # commands, run last to first
 
 at_end() {

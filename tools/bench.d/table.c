@@ -206,6 +206,9 @@ static const struct goal goals[] = {
 	 erases_per_gib, 0.02, true, "P1 P2"},
 	{"sequential writes, of raw", "seqwrite", "ours", "raw", mb_s, mb_s, 0.9, false, SIX},
 	{"sequential reads, of raw", "seqread", "ours", "raw", mb_s, mb_s, 0.9, false, SIX},
+	{"cold random reads, of raw", "coldread", "ours", "raw", iops, iops, 0.8, false, SIX},
+	{"warm random reads, of raw on the host's disk", "warmread", "ours", "raw", iops, iops, 0.8,
+	 false, SIX},
 	{"boot of a guest, of qcow2", "boot", "ours", "qcow2", boot_s, boot_s, 1, true, SIX},
 	{"memory, reads at depth 1, of bare FUSE", "randread-1", "ours", "floor", iops, iops, 0.7,
 	 false, "memory"},
@@ -281,6 +284,10 @@ int main(int argc, char **argv)
 	print_table(lines, "the same, by the clock of the stick", "seqwrite", busy_mb_s);
 	print_table(lines, "sequential reads of 1 MiB: MB/s", "seqread", mb_s);
 	print_table(lines, "the same, by the clock of the stick", "seqread", busy_mb_s);
+	print_table(lines, "4 KiB random reads, nothing cached: IOPS", "coldread", iops);
+	print_table(lines, "the same, by the clock of the stick", "coldread", busy_iops);
+	print_table(lines, "4 KiB random reads, the host has it all (raw: a file there): IOPS",
+		    "warmread", iops);
 	print_table(lines, "a guest's boot until it is ready: seconds", "boot", boot_s);
 	print_table(lines, "virtual clock, no FUSE: IOPS of the engine", "virtual", virtual_iops);
 	print_table(lines, "virtual clock, no FUSE: the stick's own limit", "virtual",
