@@ -18,6 +18,7 @@
 #include "file.h"
 #include "ident.h"
 #include "size.h"
+#include "wear_history.h"
 #include "ydoc.h"
 
 #define DELETED "deleted"
@@ -37,6 +38,8 @@ void stick_free(struct stick *stick)
 {
 	free(stick->dir);
 	free(stick->uuid);
+	for (size_t i = 0; i < stick->entry_count; i++)
+		free(stick->entries[i].history);
 	free(stick->entries);
 	*stick = (struct stick){0};
 }
@@ -91,28 +94,47 @@ static bool is_word(const char *text)
 				 "-_")] == '\0';
 }
 
-/* "ledger.ID.COUNTER". A counter that this version does not know is left out of the sum. */
-static bool take_ledger(struct stick *stick, const char *key, const char *value)
+/* The entry that "ID.REST" is about, and REST; NULL where there cannot be one. */
+static struct stick_entry *named_entry(struct stick *stick, const char *key, const char **ret_rest)
 {
 	const char *dot = strchr(key, '.');
-	struct stick_entry *entry;
-	uint64_t number;
 	char id[40];
 
 	if (!dot || (size_t)(dot - key) >= sizeof(id))
-		return false;
+		return NULL;
 	snprintf(id, sizeof(id), "%.*s", (int)(dot - key), key);
-	entry = is_word(id) ? entry_of(stick, id) : NULL;
+	*ret_rest = dot + 1;
+	return is_word(id) ? entry_of(stick, id) : NULL;
+}
+
+/* "history.ID.KEY" */
+static bool take_history(struct stick *stick, const char *key, const char *value)
+{
+	const char *rest;
+	struct stick_entry *entry = named_entry(stick, key, &rest);
+
+	if (entry && !entry->history)
+		entry->history = calloc(1, sizeof(*entry->history));
+	return entry && entry->history && history_take(entry->history, rest, value);
+}
+
+/* "ledger.ID.COUNTER". A counter that this version does not know is left out of the sum. */
+static bool take_ledger(struct stick *stick, const char *key, const char *value)
+{
+	const char *rest;
+	struct stick_entry *entry = named_entry(stick, key, &rest);
+	uint64_t number;
+
 	if (!entry)
 		return false;
-	if (strcmp(dot + 1, "vm") == 0) {
+	if (strcmp(rest, "vm") == 0) {
 		snprintf(entry->vm, sizeof(entry->vm), "%s", value);
 		return true;
 	}
 	if (!read_number(value, &number))
 		return false;
 	for (const struct ledger_field *f = ledger_fields; f->name; f++) {
-		if (strcmp(f->name, dot + 1) == 0)
+		if (strcmp(f->name, rest) == 0)
 			ledger_put(&entry->ledger, f, number);
 	}
 	return true;
@@ -139,6 +161,8 @@ static bool take_key(struct stick *stick, const char *key, const char *value)
 {
 	if (strncmp(key, "ledger.", 7) == 0)
 		return take_ledger(stick, key + 7, value);
+	if (strncmp(key, "history.", 8) == 0)
+		return take_history(stick, key + 8, value);
 	if (strncmp(key, "geometry.", 9) == 0)
 		return take_geometry(stick, key + 9, value);
 	if (strcmp(key, "created") == 0)
@@ -208,6 +232,19 @@ static void print_entry(FILE *out, const struct stick_entry *entry)
 		fprintf(out, "    %s: 0\n", ledger_fields[0].name); /* a mapping is never empty */
 }
 
+static void print_histories(FILE *out, const struct stick *stick)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < stick->entry_count; i++) {
+		if (!stick->entries[i].history)
+			continue;
+		fprintf(out, "%s  %s:\n", any ? "" : "history:\n", stick->entries[i].id);
+		history_print(out, stick->entries[i].history, 4);
+		any = true;
+	}
+}
+
 static char *file_text(const struct stick *stick)
 {
 	char *text = NULL;
@@ -226,6 +263,7 @@ static char *file_text(const struct stick *stick)
 		fprintf(out, "ledger:\n");
 	for (size_t i = 0; i < stick->entry_count; i++)
 		print_entry(out, &stick->entries[i]);
+	print_histories(out, stick);
 	return fclose(out) == 0 ? text : NULL;
 }
 
@@ -517,6 +555,36 @@ int stick_note_memory(struct stick *stick, const char *id, const char *vm,
 	return 0;
 }
 
+/* In place of what was known before: it is the same store's. */
+static int keep_history(struct stick *stick, const char *id, const struct sv_history *history)
+{
+	struct stick_entry *entry = find_entry(stick, id);
+
+	if (!history || !history->begun)
+		return 0;
+	if (!entry->history)
+		entry->history = malloc(sizeof(*history));
+	if (!entry->history)
+		return -ENOMEM;
+	*entry->history = *history;
+	return 0;
+}
+
+/* What is known of the entry's days goes to those of the deleted ones. */
+static int retire_history(struct stick_entry *sum, struct stick_entry *entry)
+{
+	if (!entry->history)
+		return 0;
+	if (!sum->history)
+		sum->history = calloc(1, sizeof(*sum->history));
+	if (!sum->history)
+		return -ENOMEM;
+	sv_history_merge(sum->history, entry->history, history_today());
+	free(entry->history);
+	entry->history = NULL;
+	return 0;
+}
+
 /* Sums an entry up under "deleted" and takes it out. */
 static int retire(struct stick *stick, const char *id)
 {
@@ -529,6 +597,8 @@ static int retire(struct stick *stick, const char *id)
 	entry = find_entry(stick, id);
 	if (!sum || !entry)
 		return -ENOENT;
+	if (retire_history(sum, entry) < 0)
+		return -ENOMEM;
 	ledger_add(&sum->ledger, &entry->ledger);
 	*entry = stick->entries[--stick->entry_count];
 	return 0;
@@ -552,6 +622,13 @@ static int lock_stick(const struct stick *stick)
 int stick_note(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], const char *vm,
 	       const struct sv_ledger *ledger, bool deleted, struct err *err)
 {
+	return stick_note_last(stick, id, vm, ledger, NULL, deleted, err);
+}
+
+int stick_note_last(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], const char *vm,
+		    const struct sv_ledger *ledger, const struct sv_history *history, bool deleted,
+		    struct err *err)
+{
 	struct stick fresh = {0};
 	char text[40];
 	int lock = lock_stick(stick);
@@ -563,6 +640,7 @@ int stick_note(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], const c
 	stick_id_text(id, text);
 	rc = stick_load(stick->dir, &fresh, err);
 	if (rc == 0 && (stick_note_memory(&fresh, text, vm, ledger) < 0 ||
+			keep_history(&fresh, text, history) < 0 ||
 			(deleted && retire(&fresh, text) < 0)))
 		rc = err_set(err, EXIT_FAILED, "out of memory");
 	if (rc == 0)

@@ -9,6 +9,7 @@
 
 #include "err.h"
 #include "ledger.h"
+#include "stickvm/history.h"
 #include "vm.h"
 
 /*
@@ -24,6 +25,7 @@ struct stick_entry {
 	char id[40]; /* the store's id in hex, or "deleted" */
 	char vm[72]; /* the VM's name when it was last seen */
 	struct sv_ledger ledger;
+	struct sv_history *history; /* of a store that is deleted, or being so; NULL: none here */
 };
 
 struct stick {
@@ -73,6 +75,11 @@ char *stick_vm_path(const struct stick *stick, const char *name, const char *fil
  */
 int stick_note(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], const char *vm,
 	       const struct sv_ledger *ledger, bool deleted, struct err *err);
+/* The same when the store is about to go: its history is kept here, too, and with `deleted` added
+ * to that of the others. It may be NULL. */
+int stick_note_last(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], const char *vm,
+		    const struct sv_ledger *ledger, const struct sv_history *history, bool deleted,
+		    struct err *err);
 /* The same in memory only, for a report on a stick that cannot be written. */
 int stick_note_memory(struct stick *stick, const char *id, const char *vm,
 		      const struct sv_ledger *ledger);

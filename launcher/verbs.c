@@ -187,7 +187,10 @@ static const struct opt opts_delete[] = {
 
 static const struct opt opts_wear[] = {
 	OPT_JSON,
-	{.name = "html", .type = OPT_FILE, .arg = "FILE", .later = true, .help = "write a page"},
+	{.name = "html",
+	 .type = OPT_FILE,
+	 .arg = "FILE",
+	 .help = "write a page with plots for a browser; complete in itself"},
 	{.name = "prometheus", .help = "print metrics as Prometheus reads them"},
 	{0},
 };
