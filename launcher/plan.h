@@ -59,6 +59,8 @@ struct plan {
 	uint64_t batch_bytes;
 	uint32_t batch_age_ms;
 	uint64_t map_ram_bytes;
+	uint64_t scratch_bytes; /* 0: none */
+	const char *scratch_folder;
 	enum plan_display display;
 	enum plan_serial serial;
 	const char *serial_file;

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# scratch: the guest has a second disk, blank at each start, which never touches the stick.
+# test-labels: long once
+# shellcheck source-path=SCRIPTDIR source=run.bash
+. "$(dirname "$0")/run.bash"
+
+guest_image --kernel full
+make_stick "$work/stick"
+export XDG_CACHE_HOME=$work/cache
+mkdir "$XDG_CACHE_HOME"
+serial=$work/serial
+works "$vm" set g scratch=64M
+
+# What was ever written to the stick for this VM.
+stick_bytes() {
+	"$vm" wear g --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["stick_written_bytes"])'
+}
+
+# DEVICE: runs the VM; the guest looks at the disk and fills most of it.
+session() {
+	make_job <<END
+d=$1
+echo "SIZE \$(cat /sys/block/\$d/size)"
+echo "SERIAL \$(cat /sys/block/\$d/serial 2>/dev/null)"
+echo "GRAIN \$(cat /sys/block/\$d/queue/physical_block_size)"
+echo "DISCARD \$(cat /sys/block/\$d/queue/discard_max_bytes)"
+echo "BLANK \$(tr -d '\\000' </dev/\$d | wc -c)"
+dd if=/dev/urandom of=/dev/\$d bs=1M count=60 2>/dev/null; sync
+echo "FULL \$(tr -d '\\000' </dev/\$d | wc -c)"
+poweroff
+END
+	fresh
+	"$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
+	run=$!
+	at_end "end_run $run"
+	wait_end $run 0
+	grep -aq 'SIZE 131072' "$serial" || die "$1: size: $(tail -n 20 "$serial")"
+	grep -aq 'GRAIN 4096' "$serial" || die "$1: block size"
+	grep -aqE 'DISCARD [1-9]' "$serial" || die "$1: no discard"
+	grep -aqE 'BLANK 0' "$serial" || die "$1: it is not blank: $(grep -a BLANK "$serial")"
+	grep -aqE 'FULL 6[0-9]{7}' "$serial" || die "$1: it keeps nothing: $(grep -a FULL "$serial")"
+}
+
+before=$(stick_bytes)
+session vdb
+grep -aq 'SERIAL scratch' "$serial" || die "serial: $(grep -a SERIAL "$serial")"
+session vdb # and blank again
+after=$(stick_bytes)
+[ $((after - before)) -lt 40000000 ] || die "120 MB on scratch cost the stick $((after - before))"
+[ -z "$(find "$XDG_CACHE_HOME" -type f)" ] || die "left: $(find "$XDG_CACHE_HOME" -type f)"
+
+# QEMU is killed: the file had no name, so nothing stays.
+make_job <<'END'
+dd if=/dev/urandom of=/dev/vdb bs=1M count=20 2>/dev/null; sync; echo FILLED
+sleep 1000
+END
+fresh
+"$vm" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
+run=$!
+at_end "end_run $run"
+wait_line FILLED "$serial"
+qemu=$(pgrep -f "qemu.*$XDG_RUNTIME_DIR") || die "no QEMU"
+ls -l "/proc/$qemu/fd" | grep -q "$XDG_CACHE_HOME.*(deleted)" || die "QEMU has no such file"
+! ls -l "/proc/$run/fd" | grep -q "$XDG_CACHE_HOME" || die "stickvm keeps the file open"
+[ -z "$(find "$XDG_CACHE_HOME" -type f)" ] || die "it has a name"
+kill -KILL "$qemu"
+wait_end $run 1
+[ -z "$(find "$XDG_CACHE_HOME" -type f)" ] || die "left: $(find "$XDG_CACHE_HOME" -type f)"
+nothing_left
+
+# Every other bus.
+for bus in virtio-scsi nvme sata usb; do
+	works "$vm" set g bus=$bus
+	case $bus in
+	nvme) session nvme1n1 ;;
+	*) session sdb ;;
+	esac
+done
+intact
