@@ -186,7 +186,7 @@ static void draw(struct screen *s)
 	time_t now = time(NULL);
 	char clock[16];
 	struct tm tm;
-	int y = 2;
+	int y = 2, below = LINES >= 16 ? 7 : 1; /* lines for the chosen one */
 
 	if (s->chosen >= s->now.count)
 		s->chosen = s->now.count ? s->now.count - 1 : 0;
@@ -197,7 +197,7 @@ static void draw(struct screen *s)
 	if (COLS > 60)
 		mvprintw(0, COLS - 25, "up/down chooses, q quits");
 	draw_titles(y++);
-	for (unsigned i = 0; i < s->now.count && y < LINES - 7; i++, y++) {
+	for (unsigned i = 0; i < s->now.count && y < LINES - below; i++, y++) {
 		struct cells cells;
 
 		fill(&s->before, &s->now, i, &cells);

@@ -20,7 +20,6 @@ static const char head[] =
 	"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
 	"style-src 'unsafe-inline'\">\n"
 	"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-	"<link rel=\"icon\" href=\"data:,\">\n"
 	"<title>Wear of the stick</title>\n<style>\n"
 	":root{color-scheme:light dark;--line:#8886;--ink:#2f6fab}\n"
 	"body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:1rem auto;padding:0 1rem}\n"
@@ -97,6 +96,14 @@ static void seconds_cell(FILE *out, const json_t *row, const char *key)
 	cell(out, key, json_object_get(row, key), text);
 }
 
+static void percent_cell(FILE *out, const json_t *row, const char *key)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%.4g %%", 100 * json_number_value(json_object_get(row, key)));
+	cell(out, key, json_object_get(row, key), text);
+}
+
 static void text_cell(FILE *out, const char *text)
 {
 	fputs("<td>", out);
@@ -143,7 +150,6 @@ static void put_life(FILE *out, const json_t *report)
 	const json_t *low = json_object_get(report, "life_used_low");
 	const json_t *high = json_object_get(report, "life_used_high");
 	const json_t *assumed = json_object_get(report, "assumed");
-	char text[64];
 
 	fputs("<h2>Life left</h2>\n", out);
 	if (!json_is_number(low) || !json_is_number(high)) {
@@ -155,10 +161,11 @@ static void put_life(FILE *out, const json_t *report)
 	fputs("<table id=\"life\"><tr><th></th><th class=\"n\">if its cells are good</th>"
 	      "<th class=\"n\">if they are poor</th></tr>\n<tr><td>used</td>",
 	      out);
-	snprintf(text, sizeof(text), "%.3g %%", 100 * json_number_value(low));
-	cell(out, "life_used_low", low, text);
-	snprintf(text, sizeof(text), "%.3g %%", 100 * json_number_value(high));
-	cell(out, "life_used_high", high, text);
+	percent_cell(out, report, "life_used_low");
+	percent_cell(out, report, "life_used_high");
+	fputs("</tr>\n<tr><td>left</td>", out);
+	percent_cell(out, report, "life_left_high");
+	percent_cell(out, report, "life_left_low");
 	fprintf(out,
 		"</tr></table>\n<p>Nobody but its maker knows how much a stick endures, so this is "
 		"an interval: bytes to the stick / its size, over %.0f cycles with each byte "
