@@ -9,7 +9,8 @@
  *   1 VGA   2 the disk's controller   3 network   4 USB   5 virtio-serial   6 random numbers
  *   7 the scratch disk, where there is one and the bus is PCI (virtio-blk, NVMe)
  * 1f.2 is the chipset's SATA controller: the root disk of a SATA machine is on port 0, the CD-ROM
- * drive on port 1, a scratch disk on port 2. The drive is there even when it is empty, except that nothing is in it.
+ * drive on port 1, a scratch disk on port 2. The drive is there even when it is empty, except that
+ * nothing is in it.
  */
 #include "argv.h"
 

@@ -88,8 +88,8 @@ static int delete_vm(const struct args *args, struct stick *stick, const struct 
 
 	if (listen(stick, vm, &words, err) < 0)
 		return -1;
-	if (words.known && stick_note_last(stick, words.id, vm->name, &words.ledger,
-					   &words.history, false, err) < 0)
+	if (words.known && stick_note_last(stick, words.id, vm->name, &words.ledger, &words.history,
+					   false, err) < 0)
 		return -1;
 	if (remove_disk(stick, vm, err) < 0)
 		return -1;

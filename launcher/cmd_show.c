@@ -20,8 +20,7 @@ static json_t *settings_json(const struct vm *vm)
 			 vm_bus_text(vm->bus), "iso", vm->iso, "policy", vm_policy_text(vm->policy),
 			 "ssh_port", (int)vm->ssh_port, "mac", vm->mac, "uuid", vm->uuid,
 			 "size_bytes", (json_int_t)vm->size_bytes, "place", vm->place, "created",
-			 (json_int_t)vm->created_s, "scratch_bytes",
-			 (json_int_t)vm->scratch_bytes);
+			 (json_int_t)vm->created_s, "scratch_bytes", (json_int_t)vm->scratch_bytes);
 }
 
 static void print_settings(const struct vm *vm)

@@ -160,8 +160,8 @@ static void draw_chosen(const struct screen *s, int y)
 	struct top_rates r = top_rate(&s->before, &s->now, s->chosen);
 	char a[32], b[32], text[96];
 	double part = vm->capacity_bytes ? (double)vm->used_bytes / (double)vm->capacity_bytes : 0;
-	double segments = (double)(vm->free_segments > vm->segments ? vm->free_segments
-								     : vm->segments);
+	double segments =
+		(double)(vm->free_segments > vm->segments ? vm->free_segments : vm->segments);
 
 	if (y < LINES - 1)
 		mvprintw(y, 0, "%.*s", COLS - 1, vm->name);
@@ -172,8 +172,9 @@ static void draw_chosen(const struct screen *s, int y)
 		 vm->segments);
 	draw_bar(y + 2, "free segments", segments > 0 ? (double)vm->free_segments / segments : 0,
 		 text);
-	snprintf(text, sizeof(text), vm->cached || r.hits >= 0 ? "of what was read last second"
-							       : "nothing was read, or no cache");
+	snprintf(text, sizeof(text),
+		 vm->cached || r.hits >= 0 ? "of what was read last second"
+					   : "nothing was read, or no cache");
 	draw_bar(y + 3, "cache hits", r.hits < 0 ? 0 : r.hits, text);
 	snprintf(text, sizeof(text), "flushes %.1f/s, read from the stick %s/s", r.flushes,
 		 size_human((uint64_t)r.stick_read, a, sizeof(a)));

@@ -70,12 +70,9 @@ static void print_hosts(const struct wear_report *report)
 	for (uint32_t i = 0; i < report->history->hosts; i++) {
 		const struct sv_past_host *h = &report->history->host[i];
 		char name[72], sessions[32], unclean[32], guest[32], stick[32], last[32];
-		const char *cells[] = {host_name(h->host, name, sizeof(name)),
-				       sessions,
-				       unclean,
-				       guest,
-				       stick,
-				       ui_time(h->last_s, last, sizeof(last))};
+		const char *cells[] = {
+			host_name(h->host, name, sizeof(name)), sessions, unclean, guest, stick,
+			ui_time(h->last_s, last, sizeof(last))};
 
 		snprintf(sessions, sizeof(sessions), "%" PRIu64, h->sessions);
 		snprintf(unclean, sizeof(unclean), "%" PRIu64, h->unclean);

@@ -261,8 +261,7 @@ void facts_gather(const struct facts_wanted *wanted, struct facts *ret_facts)
 	facts_gather_qemu(wanted->qemu, &facts);
 	if (wanted->ssh_port)
 		facts_gather_port(wanted->ssh_port, &facts);
-	facts.host_scratch_folder =
-		scratch_folder(wanted->stick, &facts.host_scratch_free_bytes);
+	facts.host_scratch_folder = scratch_folder(wanted->stick, &facts.host_scratch_free_bytes);
 	if (wanted->stick)
 		facts_gather_stick(wanted->stick, &facts);
 	*ret_facts = facts;

@@ -11,7 +11,8 @@
 /*
  * The folder of this host where it can be: the first of $XDG_CACHE_HOME, ~/.cache, $TMPDIR and
  * /var/tmp that can be written, keeps data on a medium (not in memory) and is not on the stick
- * that is mounted on, or is, the folder `stick` (may be NULL). The caller frees it; NULL: there is none. Writes nothing.
+ * that is mounted on, or is, the folder `stick` (may be NULL). The caller frees it; NULL: there is
+ * none. Writes nothing.
  */
 char *scratch_folder(const char *stick, uint64_t *ret_free_bytes);
 

@@ -639,9 +639,9 @@ int stick_note_last(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], co
 			       stick->dir, strerror(errno));
 	stick_id_text(id, text);
 	rc = stick_load(stick->dir, &fresh, err);
-	if (rc == 0 && (stick_note_memory(&fresh, text, vm, ledger) < 0 ||
-			keep_history(&fresh, text, history) < 0 ||
-			(deleted && retire(&fresh, text) < 0)))
+	if (rc == 0 &&
+	    (stick_note_memory(&fresh, text, vm, ledger) < 0 ||
+	     keep_history(&fresh, text, history) < 0 || (deleted && retire(&fresh, text) < 0)))
 		rc = err_set(err, EXIT_FAILED, "out of memory");
 	if (rc == 0)
 		rc = write_file(&fresh, err);

@@ -151,21 +151,20 @@ json_t *top_json(const struct top_sample *before, const struct top_sample *now)
 		struct top_rates r = top_rate(before, now, i);
 
 		json_array_append_new(
-			array,
-			json_pack("{ss ss ss so so so so so so so so sI sI sI sI sI}", "name",
-				  vm->name, "store_id", vm->id, "state", vm->state,
-				  "guest_read_bytes_per_s", known(r.guest_read),
-				  "guest_written_bytes_per_s", known(r.guest_written),
-				  "stick_read_bytes_per_s", known(r.stick_read),
-				  "stick_written_bytes_per_s", known(r.stick_written),
-				  "cleaner_bytes_per_s", known(r.cleaner), "flushes_per_s",
-				  known(r.flushes), "write_amplification", known(r.times),
-				  "cache_hit_ratio", known(r.hits), "dirty_bytes",
-				  (json_int_t)vm->dirty_bytes, "used_bytes",
-				  (json_int_t)vm->used_bytes, "capacity_bytes",
-				  (json_int_t)vm->capacity_bytes, "segments",
-				  (json_int_t)vm->segments, "free_segments",
-				  (json_int_t)vm->free_segments));
+			array, json_pack("{ss ss ss so so so so so so so so sI sI sI sI sI}",
+					 "name", vm->name, "store_id", vm->id, "state", vm->state,
+					 "guest_read_bytes_per_s", known(r.guest_read),
+					 "guest_written_bytes_per_s", known(r.guest_written),
+					 "stick_read_bytes_per_s", known(r.stick_read),
+					 "stick_written_bytes_per_s", known(r.stick_written),
+					 "cleaner_bytes_per_s", known(r.cleaner), "flushes_per_s",
+					 known(r.flushes), "write_amplification", known(r.times),
+					 "cache_hit_ratio", known(r.hits), "dirty_bytes",
+					 (json_int_t)vm->dirty_bytes, "used_bytes",
+					 (json_int_t)vm->used_bytes, "capacity_bytes",
+					 (json_int_t)vm->capacity_bytes, "segments",
+					 (json_int_t)vm->segments, "free_segments",
+					 (json_int_t)vm->free_segments));
 	}
 	return array;
 }

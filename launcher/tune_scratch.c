@@ -28,14 +28,15 @@ void decide_scratch(const struct input *in, struct plan *plan, struct decision *
 	else if (in->facts->host_scratch_free_bytes < wanted)
 		row_refuse(row, EXIT_FAILED,
 			   "scratch: %s has only %s free of the %s that the guest may fill; make "
-			   "room there, set $XDG_CACHE_HOME to another folder, or make it smaller "
-			   "('stickvm set %s scratch=1G')",
+			   "room there, set $XDG_CACHE_HOME to another folder, or make it "
+			   "smaller ('stickvm set %s scratch=1G')",
 			   folder, room, size, in->vm->name);
 	else
-		row_reason(row,
-			   "a blank disk at each start, in %s (%s free): it never touches the stick "
-			   "and is gone at the end",
-			   folder, room);
+		row_reason(
+			row,
+			"a blank disk at each start, in %s (%s free): it never touches the stick "
+			"and is gone at the end",
+			folder, room);
 	plan->scratch_bytes = row->level == PLAN_REFUSED ? 0 : wanted;
 	plan->scratch_folder = folder;
 }

@@ -45,7 +45,7 @@ static const char *human(double bytes, char *buf, size_t buf_bytes)
 static void on_life(const json_t *report, json_t *lines)
 {
 	if (!known(report, "life_used_high"))
-		say(lines, "The size of the stick is not known, so nothing can be said of its life.");
+		say(lines, "The size of the stick is not known, so nothing is said of its life.");
 	else if (real(report, "life_used_low") >= 1)
 		say(lines, "Even good cells are worn out by this much. Replace the stick: back up "
 			   "now, and move the VMs to another one.");
@@ -79,15 +79,16 @@ static void on_amplification(const json_t *report, json_t *lines)
 	static const struct {
 		const char *key, *what;
 	} causes[] = {
-		{"padding_bytes", "padding: the guest flushes often and little at a time. A disk on "
-				  "a raw partition ('create --place') pads less; databases and "
-				  "browsers can be told to sync less"},
-		{"cleaner_bytes", "the cleaner: the stick is nearly full. Delete what is not needed "
-				  "and run fstrim in the guest"},
+		{"padding_bytes",
+		 "padding: the guest flushes often and little at a time. A disk on a raw partition "
+		 "('create --place') pads less; databases and browsers can be told to sync less"},
+		{"cleaner_bytes", "the cleaner: the stick is nearly full. Delete what is not "
+				  "needed and run fstrim in the guest"},
 		{"metadata_bytes", "metadata: small writes all over the disk. Let the guest gather "
 				   "them (noatime, fewer logs)"},
-		{"convert_bytes", "preparing segments on the host's file system: it ends when all of "
-				  "them were written once. A raw partition has none of it"},
+		{"convert_bytes",
+		 "preparing segments on the host's file system: it ends when all of them were "
+		 "written once. A raw partition has none of it"},
 		{"state_bytes", "suspended machines: shut down instead of suspending now and then"},
 	};
 	size_t worst = 0;
@@ -122,14 +123,12 @@ static void on_slow(const json_t *report, json_t *lines)
 		say(lines,
 		    "The slowest write took %.1f s (segment %.0f of %s). One alone means little; "
 		    "when they become more from month to month, the stick is ageing.",
-		    worst, real(slow, "segment"),
-		    json_string_value(json_object_get(slow, "vm")));
+		    worst, real(slow, "segment"), json_string_value(json_object_get(slow, "vm")));
 }
 
 static void on_undated(const json_t *report, json_t *lines)
 {
-	double bytes =
-		real(json_object_get(report, "history"), "undated_stick_written_bytes");
+	double bytes = real(json_object_get(report, "history"), "undated_stick_written_bytes");
 	char text[32];
 
 	if (bytes * 100 >= real(report, "stick_written_bytes") && bytes > 0)

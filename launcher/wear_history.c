@@ -47,8 +47,8 @@ static uint64_t microseconds(const json_t *json, const char *key)
 
 static void copy_host(char host[64], const char *text)
 {
-	memset(host, 0, 64);
-	strncpy(host, text ? text : "", 63);
+	memset(host, 0, 64); /* what is behind the text is written, too */
+	snprintf(host, 64, "%s", text ? text : "");
 }
 
 static void take_span(struct sv_history *h, const json_t *json)
@@ -123,8 +123,8 @@ bool history_from_json(const json_t *json, struct sv_history *ret_history)
 	ret_history->begun = true;
 	ret_history->since_s = number(json, "since");
 	for (size_t k = 0; k < sizeof(parts) / sizeof(parts[0]); k++)
-		json_array_foreach(json_object_get(json, parts[k].key), i, one)
-			parts[k].take(ret_history, one);
+		json_array_foreach(json_object_get(json, parts[k].key), i, one) parts[k].take(
+			ret_history, one);
 	return true;
 }
 
@@ -172,9 +172,9 @@ void history_print(FILE *out, const struct sv_history *h, int indent)
 	for (uint32_t i = 0; i < h->sessions; i++) {
 		const struct sv_past_session *s = &h->session[i];
 
-		snprintf(numbers, sizeof(numbers), "%" PRIu64 " %" PRIu64 " %d %" PRIu64 " %" PRIu64,
-			 s->since_s, s->until_s, (int)s->ended, s->guest_written_bytes,
-			 s->stick_written_bytes);
+		snprintf(numbers, sizeof(numbers),
+			 "%" PRIu64 " %" PRIu64 " %d %" PRIu64 " %" PRIu64, s->since_s, s->until_s,
+			 (int)s->ended, s->guest_written_bytes, s->stick_written_bytes);
 		fprintf(out, "%*ssession%" PRIu32 ": ", indent, "", i);
 		print_name(out, numbers, s->host);
 	}

@@ -183,7 +183,8 @@ static void put_advice(FILE *out, const json_t *report)
 	size_t i;
 
 	fputs("<h2>What it means</h2>\n<ul>\n", out);
-	json_array_foreach(json_object_get(report, "advice"), i, line) {
+	json_array_foreach(json_object_get(report, "advice"), i, line)
+	{
 		fputs("<li>", out);
 		html_text(out, json_string_value(line));
 		fputs("</li>\n", out);
@@ -203,7 +204,8 @@ static void put_days_table(FILE *out, const json_t *spans)
 	for (const struct plot_cause *c = plot_causes; c->key; c++)
 		fprintf(out, "<th class=\"n\">%s</th>", c->name);
 	fputs("</tr>\n", out);
-	json_array_foreach((json_t *)spans, i, span) {
+	json_array_foreach((json_t *)spans, i, span)
+	{
 		fputs("<tr>", out);
 		text_cell(out, text_of(span, "date"));
 		count_cell(out, span, "days");
@@ -248,14 +250,14 @@ static void put_slow(FILE *out, const json_t *report)
 		json_decref(rows);
 		return;
 	}
-	json_array_foreach(slow, i, one) {
+	json_array_foreach(slow, i, one)
+	{
 		char label[128];
 
 		snprintf(label, sizeof(label), "%.60s, segment %" JSON_INTEGER_FORMAT,
 			 text_of(one, "vm"), integer(one, "segment"));
-		json_array_append_new(
-			rows, json_pack("{ss sO}", "label", label, "worst",
-					json_object_get(one, "worst_seconds")));
+		json_array_append_new(rows, json_pack("{ss sO}", "label", label, "worst",
+						      json_object_get(one, "worst_seconds")));
 	}
 	fputs("<h2>Slowest segments</h2>\n<p>The longest that a single write to each took.</p>\n",
 	      out);
@@ -265,7 +267,8 @@ static void put_slow(FILE *out, const json_t *report)
 	      "<th class=\"n\">writes</th><th class=\"n\">mean</th><th class=\"n\">worst</th>"
 	      "</tr>\n",
 	      out);
-	json_array_foreach(slow, i, one) {
+	json_array_foreach(slow, i, one)
+	{
 		fputs("<tr>", out);
 		text_cell(out, text_of(one, "vm"));
 		count_cell(out, one, "segment");
@@ -295,7 +298,8 @@ static void put_hosts(FILE *out, const json_t *report)
 	      "<th class=\"n\">unclean</th><th class=\"n\">guests wrote</th>"
 	      "<th class=\"n\">to the stick</th><th>last (UTC)</th></tr>\n",
 	      out);
-	json_array_foreach(rows, i, one) {
+	json_array_foreach(rows, i, one)
+	{
 		fputs("<tr>", out);
 		text_cell(out, text_of(one, "host"));
 		count_cell(out, one, "sessions");

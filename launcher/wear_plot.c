@@ -44,7 +44,7 @@ void html_text(FILE *out, const char *text)
 			fputs("&quot;", out);
 			break;
 		default:
-			/* Control characters are not allowed in HTML, whatever a host's name says. */
+			/* Control characters are not allowed, whatever a host's name says. */
 			fputc((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text, out);
 		}
 }
@@ -122,8 +122,7 @@ static void dates(FILE *out, const json_t *spans)
 
 	for (size_t i = 0; i < count; i += every)
 		fprintf(out, "<text x=\"%g\" y=\"%g\" text-anchor=\"middle\">%s</text>\n",
-			middle(i, count), BOTTOM + 18,
-			text_of(json_array_get(spans, i), "date"));
+			middle(i, count), BOTTOM + 18, text_of(json_array_get(spans, i), "date"));
 }
 
 static double stack_of(const json_t *span)
@@ -182,8 +181,8 @@ void plot_days(FILE *out, const json_t *spans)
 	json_t *span;
 
 	width = width > BAR_MAX ? BAR_MAX : width;
-	json_array_foreach((json_t *)spans, i, span)
-		most = stack_of(span) > most ? stack_of(span) : most;
+	json_array_foreach((json_t *)spans, i, span) most =
+		stack_of(span) > most ? stack_of(span) : most;
 	begin(out, "bytes written to the stick a day, by cause");
 	y_axis(out, byte_top(most), NULL);
 	json_array_foreach((json_t *)spans, i, span)
@@ -203,6 +202,11 @@ static double quotient(const json_t *span, const char *over, const char *under)
 	return by > 0 ? number(span, over) / by : -1;
 }
 
+static double y_of(double value, double top)
+{
+	return BOTTOM - value / top * (BOTTOM - TOP);
+}
+
 void plot_quotient(FILE *out, const json_t *spans, const char *over, const char *under,
 		   double scale, const char *unit)
 {
@@ -210,26 +214,26 @@ void plot_quotient(FILE *out, const json_t *spans, const char *over, const char 
 	double most = 0, top;
 	json_t *span;
 
-	json_array_foreach((json_t *)spans, i, span)
-		most = fmax(most, scale * quotient(span, over, under));
+	json_array_foreach((json_t *)spans, i, span) most =
+		fmax(most, scale * quotient(span, over, under));
 	top = round_up(most);
 	begin(out, unit);
 	y_axis(out, top, unit);
 	fputs("<polyline class=\"l\" points=\"", out);
-	json_array_foreach((json_t *)spans, i, span)
-		if (quotient(span, over, under) >= 0)
-			fprintf(out, "%.2f,%.2f ", middle(i, count),
-				BOTTOM - scale * quotient(span, over, under) / top * (BOTTOM - TOP));
+	json_array_foreach((json_t *)spans, i, span) if (quotient(span, over, under) >= 0)
+		fprintf(out, "%.2f,%.2f ", middle(i, count),
+			y_of(scale * quotient(span, over, under), top));
 	fputs("\"/>\n", out);
-	json_array_foreach((json_t *)spans, i, span) {
+	json_array_foreach((json_t *)spans, i, span)
+	{
 		double value = scale * quotient(span, over, under);
 
 		if (value >= 0)
 			fprintf(out,
 				"<circle class=\"d\" cx=\"%.2f\" cy=\"%.2f\" r=\"3\"><title>%s\n"
 				"%.3g%s</title></circle>\n",
-				middle(i, count), BOTTOM - value / top * (BOTTOM - TOP),
-				text_of(span, "date"), value, unit);
+				middle(i, count), y_of(value, top), text_of(span, "date"), value,
+				unit);
 	}
 	dates(out, spans);
 	fputs("</svg>\n", out);
@@ -249,8 +253,7 @@ void plot_life(FILE *out, double low, double high)
 		"opacity=\"0.6\"/>\n",
 		WIDTH, LEFT, WIDTH - 2 * LEFT, LEFT, a - LEFT, a, fmax(b - a, 1));
 	for (int i = 0; i <= 4; i++)
-		fprintf(out,
-			"<text x=\"%g\" y=\"62\" text-anchor=\"middle\">%d %%</text>\n",
+		fprintf(out, "<text x=\"%g\" y=\"62\" text-anchor=\"middle\">%d %%</text>\n",
 			LEFT + (WIDTH - 2 * LEFT) * i / 4, 25 * i);
 	fputs("</svg>\n", out);
 }
@@ -267,7 +270,8 @@ void plot_bars(FILE *out, const json_t *rows, const char *label, const char *val
 	height = row * (double)json_array_size(rows) + 8;
 	fprintf(out, "<svg viewBox=\"0 0 %g %g\" role=\"img\" aria-label=\"%s\">\n", WIDTH, height,
 		unit);
-	json_array_foreach((json_t *)rows, i, one) {
+	json_array_foreach((json_t *)rows, i, one)
+	{
 		double y = 4 + row * (double)i, scale = (WIDTH - left - 90) / most;
 
 		fprintf(out, "<text x=\"%g\" y=\"%g\" text-anchor=\"end\">", left - 8, y + 16);

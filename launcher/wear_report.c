@@ -227,9 +227,9 @@ static void put_life(json_t *json, const struct wear_report *report)
 	json_object_set_new(json, "pace_days", json_integer(report->pace_days));
 	json_object_set_new(json, "assumed",
 			    json_pack("{sf sf sf sf}", "cycles_low", LEDGER_CYCLES_LOW,
-				      "cycles_high", LEDGER_CYCLES_HIGH,
-				      "device_amplification_low", LEDGER_DEVICE_LOW,
-				      "device_amplification_high", LEDGER_DEVICE_HIGH));
+				      "cycles_high", LEDGER_CYCLES_HIGH, "device_amplification_low",
+				      LEDGER_DEVICE_LOW, "device_amplification_high",
+				      LEDGER_DEVICE_HIGH));
 }
 
 static int by_worst(const void *a, const void *b)
@@ -250,12 +250,13 @@ static json_t *slow_json(const struct wear_report *report)
 
 	for (size_t i = 0; all && i < report->count; i++) {
 		const struct wear_reading *r = &report->readings[i];
-		json_t *history = r->history && r->history->begun ? history_to_json(r->history)
-								  : NULL;
+		json_t *history =
+			r->history && r->history->begun ? history_to_json(r->history) : NULL;
 		json_t *one;
 		size_t k;
 
-		json_array_foreach(json_object_get(history, "slow_segments"), k, one) {
+		json_array_foreach(json_object_get(history, "slow_segments"), k, one)
+		{
 			json_object_set_new(one, "vm", json_string(r->name));
 			all[count++] = json_incref(one);
 		}

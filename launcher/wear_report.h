@@ -28,13 +28,13 @@ struct wear_report {
 	const struct stick *stick;
 	bool whole; /* the stick, not one VM */
 	struct sv_ledger total;
-	struct sv_history *history;  /* of all that is in the total, as far as it is known by day */
-	uint64_t undated_bytes;	     /* to the stick, in the total and not in the history */
-	uint64_t capacity_bytes;     /* of the stick; 0: unknown */
-	struct wear_interval used;   /* part of the stick's life, 0 to 1 and beyond */
-	struct wear_interval years;  /* that it lasts at the pace of the last days */
-	double pace_bytes;	     /* a day; 0: not known yet */
-	uint32_t pace_days;	     /* that it was taken over */
+	struct sv_history *history; /* of all that is in the total, as far as it is known by day */
+	uint64_t undated_bytes;	    /* to the stick, in the total and not in the history */
+	uint64_t capacity_bytes;    /* of the stick; 0: unknown */
+	struct wear_interval used;  /* part of the stick's life, 0 to 1 and beyond */
+	struct wear_interval years; /* that it lasts at the pace of the last days */
+	double pace_bytes;	    /* a day; 0: not known yet */
+	uint32_t pace_days;	    /* that it was taken over */
 	bool host_known;
 	uint64_t host_written_bytes;
 	struct wear_reading *readings;

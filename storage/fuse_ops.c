@@ -2,8 +2,9 @@
 /* fuse_ops.c: the mounted folder: what the kernel asks, answered from the disk. */
 
 /*
- * Four inodes: the folder, disk.raw, status.json, history.json. Names and attributes are never cached by the
- * kernel (timeouts of 0), so that stat always tells the truth; only stat and open pay for it.
+ * Four inodes: the folder, disk.raw, status.json, history.json. Names and attributes are never
+ * cached by the kernel (timeouts of 0), so that stat always tells the truth; only stat and
+ * open pay for it.
  *
  * O1  Nothing of disk.raw is cached by the kernel: every open replies FOPEN_DIRECT_IO. So all
  *     clients see the same bytes at once, whether they use O_DIRECT or not, and the only copy

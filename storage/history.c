@@ -226,8 +226,7 @@ void sv_history_add_session(struct sv_history *h, const struct sv_past_session *
 	if (h->sessions == SV_HISTORY_SESSIONS) {
 		if (session->since_s < h->session[0].since_s)
 			return;
-		memmove(&h->session[0], &h->session[1],
-			--h->sessions * sizeof(h->session[0]));
+		memmove(&h->session[0], &h->session[1], --h->sessions * sizeof(h->session[0]));
 	}
 	for (i = h->sessions; i > 0 && h->session[i - 1].since_s > session->since_s; i--)
 		h->session[i] = h->session[i - 1];

@@ -197,7 +197,8 @@ static uint64_t needed_segments(const struct sv_store *s)
 	uint64_t pages = s->map.dirty_pages + 2ull * (s->arena.slots - s->arena.free_slots);
 
 	pages = sv_min64(pages, s->map.pool_pages) + 4 + s->segs.count / SV_USAGE_PER_PAGE;
-	return group_segments(s) + segments_for(s, pages * PAGE_WORST_BYTES + sv_history_limit(s)) + 2;
+	return group_segments(s) + 2 +
+	       segments_for(s, pages * PAGE_WORST_BYTES + sv_history_limit(s));
 }
 
 static uint64_t wanted_segments(const struct sv_store *s)

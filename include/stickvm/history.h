@@ -45,7 +45,7 @@ enum sv_ended {
 };
 
 struct sv_past_session {
-	char host[64]; /* NUL-terminated, "": unknown */
+	char host[64];		   /* NUL-terminated, "": unknown */
 	uint64_t since_s, until_s; /* until: the last time that it wrote */
 	enum sv_ended ended;
 	uint64_t guest_written_bytes, stick_written_bytes;
@@ -70,7 +70,7 @@ struct sv_slow {
  * slowest first. */
 struct sv_history {
 	bool begun;
-	uint64_t since_s; /* what was written before is in the ledger only */
+	uint64_t since_s;	/* what was written before is in the ledger only */
 	struct sv_counts as_of; /* the ledger that the spans reach to */
 	uint32_t spans, sessions, hosts, slows;
 	struct sv_span span[SV_HISTORY_SPANS];

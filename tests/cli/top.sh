@@ -51,7 +51,7 @@ shows() {
 	done
 }
 at_end "tmux -S '$work/tmux' kill-server"
-tmux -S "$work/tmux" -f /dev/null new-session -d -x 80 -y 24 "$vm top top-test; echo status \$?; cat"
+tm -f /dev/null new-session -d -x 80 -y 24 "$vm top top-test; echo status \$?; cat"
 shows '^stickvm top .*1 mounted .*q quits'
 shows '^VM +STATE +READ/s +WRITE/s +STICK/s TIMES +HIT +DIRTY +CLEANER$'
 shows '^top-test +ok '

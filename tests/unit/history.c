@@ -85,8 +85,7 @@ static void wild_clocks(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 20000; i++) {
-		uint64_t day = prng_below(&rng, 3) ? BEGIN_DAY + i / 40
-						    : prng_below(&rng, 60000);
+		uint64_t day = prng_below(&rng, 3) ? BEGIN_DAY + i / 40 : prng_below(&rng, 60000);
 
 		l.stick_written_bytes += prng_below(&rng, 5000);
 		l.guest_written_bytes += prng_below(&rng, 5000);
@@ -120,8 +119,7 @@ static struct sv_history *full(void)
 		l.stick_written_bytes += day;
 		l.flushes += 2;
 		sv_history_note(h, &l, (uint64_t)day * DAY_S);
-		sv_history_wrote(h, day, 1 << 20, 1000 + day * 7919 % 5003,
-				 (uint64_t)day * DAY_S);
+		sv_history_wrote(h, day, 1 << 20, 1000 + day * 7919 % 5003, (uint64_t)day * DAY_S);
 	}
 	for (unsigned i = 0; i < 100; i++) {
 		host.host[0] = session.host[0] = (char)('A' + i % 40);
@@ -296,8 +294,7 @@ static void it_survives(void **state)
 		growth(is, &status.ledger);
 		assert_int_equal(is->sessions, i + 1);
 		assert_string_equal(is->session[i].host, hosts[i % 3]);
-		assert_int_equal(is->session[i].ended,
-				 i % 3 == 2 ? SV_ENDED_NOT : SV_ENDED_CLOSED);
+		assert_int_equal(is->session[i].ended, i % 3 == 2 ? SV_ENDED_NOT : SV_ENDED_CLOSED);
 		if (i > 0)
 			assert_int_not_equal(is->session[i - 1].ended, SV_ENDED_NOT);
 		assert_int_equal(is->session[i].guest_written_bytes, 300 * SV_BLOCK_BYTES);

@@ -31,7 +31,7 @@ static void check_nesting(const char *page)
 			continue;
 		if (!closes) {
 			assert_true(depth < 64);
-			strcpy(open[depth++], name);
+			memcpy(open[depth++], name, sizeof(name));
 			continue;
 		}
 		if (!depth || strcmp(open[depth - 1], name) != 0)
@@ -134,14 +134,19 @@ static void same_history(const struct sv_history *a, const struct sv_history *b)
 	assert_memory_equal(a->session, b->session, a->sessions * sizeof(a->session[0]));
 }
 
+static void name_host(struct sv_history *h, const char *name)
+{
+	memset(h->host[0].host, 0, sizeof(h->host[0].host));
+	snprintf(h->host[0].host, sizeof(h->host[0].host), "%s", name);
+}
+
 static void json_makes_the_trip(void **state)
 {
 	struct sv_history *h = a_history(12345678901), *got = calloc(1, sizeof(*got));
 	json_t *json;
 
 	(void)state;
-	strcpy(h->host[0].host, "kitchen#1");
-	memset(h->host[0].host + 9, 0, sizeof(h->host[0].host) - 9);
+	name_host(h, "kitchen#1");
 	json = history_to_json(h);
 	assert_true(history_from_json(json, got));
 	same_history(h, got);
@@ -164,10 +169,9 @@ static void lines_make_the_trip(void **state)
 	int fd = mkstemp(path);
 
 	(void)state;
-	strcpy(h->host[0].host, "a: \"b\" # c'");
+	name_host(h, "a: \"b\" # c'");
 	out = fdopen(fd, "w");
 	assert_non_null(out);
-	memset(h->host[0].host + 11, 0, sizeof(h->host[0].host) - 11);
 	history_print(out, h, 0);
 	assert_int_equal(fclose(out), 0);
 	assert_int_equal(ydoc_read(path, &doc, &err), 0);
