@@ -180,22 +180,29 @@ static void add_to_host(struct sv_past_host *to, const struct sv_past_host *from
 	to->last_s = sv_max64(to->last_s, from->last_s);
 }
 
-/* Room for one more, and for the one without a name (H4). */
-static void forget_a_host(struct sv_history *h)
+/* The one with a name that was not seen for longest. */
+static struct sv_past_host *oldest_host(struct sv_history *h)
 {
-	struct sv_past_host *oldest = NULL, *rest = find_host(h, ""), copy;
+	struct sv_past_host *oldest = NULL;
 
 	for (uint32_t i = 0; i < h->hosts; i++)
 		if (h->host[i].host[0] && (!oldest || h->host[i].last_s < oldest->last_s))
 			oldest = &h->host[i];
-	if (!rest) { /* the oldest one loses its name: room is made by the next */
-		oldest->host[0] = '\0';
-		rest = oldest;
-		forget_a_host(h);
-		return;
+	assert(oldest); /* all but one have names */
+	return oldest;
+}
+
+/* Room for one more; the first that is forgotten makes the one without a name (H4). */
+static void forget_a_host(struct sv_history *h)
+{
+	struct sv_past_host *rest = find_host(h, ""), *oldest;
+
+	if (!rest) {
+		rest = oldest_host(h);
+		memset(rest->host, 0, sizeof(rest->host));
 	}
-	copy = *oldest;
-	add_to_host(rest, &copy);
+	oldest = oldest_host(h);
+	add_to_host(rest, oldest);
 	*oldest = h->host[--h->hosts];
 }
 

@@ -166,6 +166,16 @@ static bool spans_sane(const struct sv_history *h)
 	return true;
 }
 
+/* No two have the same name, or there would be no room for another (H4). */
+static bool hosts_sane(const struct sv_history *h)
+{
+	for (uint32_t i = 0; i < h->hosts; i++)
+		for (uint32_t k = 0; k < i; k++)
+			if (strcmp(h->host[i].host, h->host[k].host) == 0)
+				return false;
+	return true;
+}
+
 static int get_all(struct sv_cur *c, struct sv_history *h)
 {
 	h->begun = true;
@@ -189,7 +199,7 @@ static int get_all(struct sv_cur *c, struct sv_history *h)
 		get_past_host(c, &h->host[i]);
 	for (uint32_t i = 0; i < h->slows; i++)
 		get_slow(c, &h->slow[i]);
-	return c->bad || !spans_sane(h) ? -EBADMSG : 0;
+	return c->bad || !spans_sane(h) || !hosts_sane(h) ? -EBADMSG : 0;
 }
 
 int sv_history_get(struct sv_cur *c, struct sv_history *ret_hist)
