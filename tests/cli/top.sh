@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # top: rates as they are, on a terminal of 80x24, on a small one, resized, and without any.
 # test-labels: once
+# test-locks: none
 # shellcheck source-path=SCRIPTDIR source=../support/cli.sh
 . "$SRC/tests/support/cli.sh"
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # wear: the history by day, session and host in every form; what a crash and a delete leave of it.
 # test-labels: once
+# test-locks: none
 # shellcheck source-path=SCRIPTDIR source=../support/wear.bash
 . "$SRC/tests/support/wear.bash"
 
