@@ -7,8 +7,10 @@
  *
  * PCI addresses on the root bus of q35, for ever:
  *   1 VGA   2 the disk's controller   3 network   4 USB   5 virtio-serial   6 random numbers
+ *   7 the scratch disk, where there is one and the bus is PCI (virtio-blk, NVMe)
  * 1f.2 is the chipset's SATA controller: the root disk of a SATA machine is on port 0, the CD-ROM
- * drive on port 1. The drive is there even when it is empty, except that nothing is in it.
+ * drive on port 1, a scratch disk on port 2. The drive is there even when it is empty, except that
+ * nothing is in it.
  */
 #include "argv.h"
 
@@ -17,6 +19,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "scratch.h"
 
 enum { WORD_BYTES = 8192 };
 
@@ -146,6 +150,46 @@ static void add_disk(struct argv *argv, const struct plan *plan, const struct vm
 	add_disk_device(argv, plan, vm);
 }
 
+/*
+ * On the VM's bus, behind everything that has its place. What it holds is worth nothing after the
+ * session, so flushes are not waited for; its errors are the guest's own business, and never stop
+ * the VM. -add-fd: scratch.c.
+ */
+static void add_scratch(struct argv *argv, const struct plan *plan, const struct vm *vm)
+{
+	const char *drive = "drive=scratch,serial=scratch,logical_block_size=512,"
+			    "physical_block_size=4096";
+	const char *errors = "rerror=report,werror=report";
+
+	if (!plan->scratch_bytes)
+		return;
+	add(argv, "-add-fd", "fd=%d,set=1", SCRATCH_FD);
+	add(argv, "-blockdev",
+	    "driver=raw,node-name=scratch,discard=unmap,detect-zeroes=unmap,cache.no-flush=on,"
+	    "file.driver=file,file.aio=threads,file.discard=unmap,file.locking=off,"
+	    "file.filename=/dev/fdset/1");
+	switch (vm->bus) {
+	case VM_BUS_VIRTIO_BLK:
+		add(argv, "-device", "virtio-blk-pci,id=scratch,addr=7,%s,num-queues=1,%s", drive,
+		    errors);
+		break;
+	case VM_BUS_VIRTIO_SCSI:
+		add(argv, "-device", "scsi-hd,id=scratch,bus=scsi.0,scsi-id=1,%s,%s", drive,
+		    errors);
+		break;
+	case VM_BUS_NVME:
+		add(argv, "-device", "nvme,id=scratch,addr=7,%s", drive);
+		break;
+	case VM_BUS_SATA:
+		add(argv, "-device", "ide-hd,id=scratch,bus=ide.2,%s,%s", drive, errors);
+		break;
+	case VM_BUS_USB:
+		add(argv, "-device", "usb-storage,id=scratch,bus=usb.0,port=3,%s,%s", drive,
+		    errors);
+		break;
+	}
+}
+
 /* An ISO is the installer's, on a bus that every installer sees. */
 static void add_cdrom(struct argv *argv, const struct argv_paths *paths)
 {
@@ -229,6 +273,7 @@ void argv_build(const struct plan *plan, const struct vm *vm, const struct argv_
 	add_firmware(&argv, plan, paths);
 	add(&argv, "-device", "qemu-xhci,id=usb,addr=4");
 	add_disk(&argv, plan, vm, paths);
+	add_scratch(&argv, plan, vm);
 	add_cdrom(&argv, paths);
 	add_network(&argv, plan, vm);
 	add_serial(&argv, plan, paths);

@@ -17,6 +17,7 @@ struct last_words {
 	bool known;
 	uint8_t id[SV_STORE_ID_BYTES];
 	struct sv_ledger ledger;
+	struct sv_history history;
 };
 
 static int ask(const struct args *args, const char *name, struct err *err)
@@ -47,6 +48,7 @@ static int listen(const struct stick *stick, const struct vm *vm, struct last_wo
 	if (vm_store_open(stick, vm, &quiet, &store, err) < 0)
 		return err->status == EXIT_LOCKED ? -1 : 0;
 	sv_store_status(store, &status);
+	sv_store_history(store, &words->history);
 	sv_store_abandon(store);
 	words->known = true;
 	memcpy(words->id, status.store_id, sizeof(words->id));
@@ -86,7 +88,8 @@ static int delete_vm(const struct args *args, struct stick *stick, const struct 
 
 	if (listen(stick, vm, &words, err) < 0)
 		return -1;
-	if (words.known && stick_note(stick, words.id, vm->name, &words.ledger, false, err) < 0)
+	if (words.known && stick_note_last(stick, words.id, vm->name, &words.ledger, &words.history,
+					   false, err) < 0)
 		return -1;
 	if (remove_disk(stick, vm, err) < 0)
 		return -1;

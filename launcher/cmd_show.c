@@ -13,14 +13,15 @@
 static json_t *settings_json(const struct vm *vm)
 {
 	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:s, s:s, s:s, s:s?, s:s, s:s?, s:i, s:s, s:s, "
-			 "s:I, s:s?, s:I}",
+			 "s:I, s:s?, s:I, s:I}",
 			 "name", vm->name, "machine", vm->machine, "cpu", vm_cpu_text(vm->cpu),
 			 "cpus", (int)vm->cpus, "ram_bytes", (json_int_t)vm->ram_bytes, "os",
 			 vm_os_text(vm->os), "firmware", vm_firmware_text(vm->firmware), "bus",
 			 vm_bus_text(vm->bus), "iso", vm->iso, "policy", vm_policy_text(vm->policy),
 			 "cache", vm->cache, "ssh_port", (int)vm->ssh_port, "mac", vm->mac, "uuid",
 			 vm->uuid, "size_bytes", (json_int_t)vm->size_bytes, "place", vm->place,
-			 "created", (json_int_t)vm->created_s);
+			 "created", (json_int_t)vm->created_s, "scratch_bytes",
+			 (json_int_t)vm->scratch_bytes);
 }
 
 static void print_settings(const struct vm *vm)

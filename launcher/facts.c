@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "scratch.h"
+
 #define FIELD_BOOL(section, key)                                                                   \
 	{                                                                                          \
 #section "." #key, FACT_TYPE_BOOL, offsetof(struct facts, section##_##key)         \
@@ -38,6 +40,8 @@ const struct fact_field facts_table[] = {
 	FIELD_TEXT(host, wayland),
 	FIELD_BOOL(host, terminal),
 	FIELD_U64(host, ssh_port),
+	FIELD_TEXT(host, scratch_folder),
+	FIELD_U64(host, scratch_free_bytes),
 	FIELD_TEXT(kvm, verdict),
 	FIELD_U64(kvm, loops_per_s),
 	FIELD_TEXT(qemu, path),
@@ -260,6 +264,7 @@ void facts_gather(const struct facts_wanted *wanted, struct facts *ret_facts)
 	facts_gather_qemu(wanted->qemu, &facts);
 	if (wanted->ssh_port)
 		facts_gather_port(wanted->ssh_port, &facts);
+	facts.host_scratch_folder = scratch_folder(wanted->stick, &facts.host_scratch_free_bytes);
 	if (wanted->stick)
 		facts_gather_stick(wanted->stick, &facts);
 	*ret_facts = facts;

@@ -33,6 +33,8 @@ struct facts {
 	char *host_wayland;	      /* $WAYLAND_DISPLAY */
 	enum fact_bool host_terminal; /* standard input and output are a terminal */
 	uint64_t host_ssh_port;	      /* the first free port from the VM's own upwards */
+	char *host_scratch_folder;    /* for a scratch disk; not on the stick */
+	uint64_t host_scratch_free_bytes;
 	/* KVM */
 	char *kvm_verdict;	  /* kvm_verdict_name */
 	uint64_t kvm_loops_per_s; /* of the speed probe */

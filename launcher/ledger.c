@@ -37,10 +37,6 @@ const struct ledger_field ledger_fields[] = {
 	{0},
 };
 
-#define CYCLES_LOW 300.0
-#define CYCLES_HIGH 3000.0
-#define DEVICE_AMPLIFICATION_HIGH 2.0
-
 static bool is_date(const struct ledger_field *field)
 {
 	return field->offset == offsetof(struct sv_ledger, first_used_s);
@@ -94,6 +90,6 @@ void ledger_life(const struct sv_ledger *ledger, uint64_t capacity_bytes, double
 				    ? 0
 				    : (double)ledger->stick_written_bytes / (double)capacity_bytes;
 
-	*ret_low = overwrites / CYCLES_HIGH;
-	*ret_high = overwrites * DEVICE_AMPLIFICATION_HIGH / CYCLES_LOW;
+	*ret_low = overwrites * LEDGER_DEVICE_LOW / LEDGER_CYCLES_HIGH;
+	*ret_high = overwrites * LEDGER_DEVICE_HIGH / LEDGER_CYCLES_LOW;
 }

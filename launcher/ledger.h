@@ -36,6 +36,10 @@ double ledger_amplification(const struct sv_ledger *ledger);
  * / (capacity x cycles). Low: every byte programmed once, 3000 cycles. High: programmed twice (a
  * folding SLC cache), 300 cycles. Both 0 where the capacity is unknown.
  */
+#define LEDGER_CYCLES_LOW 300.0
+#define LEDGER_CYCLES_HIGH 3000.0
+#define LEDGER_DEVICE_LOW 1.0 /* times that the stick programs a byte */
+#define LEDGER_DEVICE_HIGH 2.0
 void ledger_life(const struct sv_ledger *ledger, uint64_t capacity_bytes, double *ret_low,
 		 double *ret_high);
 

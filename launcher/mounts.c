@@ -79,6 +79,7 @@ static bool read_status(const char *path, const char *store_id, struct sv_ledger
 struct reading {
 	const char *store_id;
 	struct sv_ledger *ledger;
+	json_t **history; /* NULL: not wanted */
 	bool found;
 };
 
@@ -93,13 +94,19 @@ static bool read_one(void *ctx, const struct mountinfo *mi)
 	path = file_path("%s/status.json", mi->point);
 	r->found = path && read_status(path, r->store_id, r->ledger);
 	free(path);
+	if (r->found && r->history) {
+		path = file_path("%s/history.json", mi->point);
+		*r->history = path ? json_load_file(path, 0, NULL) : NULL;
+		free(path);
+	}
 	return !r->found;
 }
 
-bool mounts_ledger(const char *mountinfo, const char *store_id, struct sv_ledger *ret_ledger)
+bool mounts_ledger(const char *mountinfo, const char *store_id, struct sv_ledger *ret_ledger,
+		   json_t **ret_history)
 {
 	struct sv_ledger ledger = {0};
-	struct reading r = {.store_id = store_id, .ledger = &ledger};
+	struct reading r = {.store_id = store_id, .ledger = &ledger, .history = ret_history};
 
 	mountinfo_each(mountinfo, read_one, &r);
 	if (r.found)

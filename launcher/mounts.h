@@ -3,6 +3,7 @@
 #ifndef LAUNCHER_MOUNTS_H
 #define LAUNCHER_MOUNTS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -24,8 +25,10 @@ struct mount_info {
 bool mounts_find(const char *mountinfo, const char *dir, struct mount_info *ret_info);
 
 /* The counters of a store that is mounted on this host, from its status.json; false: it is not,
- * or not readable for this user. */
-bool mounts_ledger(const char *mountinfo, const char *store_id, struct sv_ledger *ret_ledger);
+ * or not readable for this user. `ret_history` (may be NULL): its history.json, the caller's, or
+ * NULL; untouched where the store is not found. */
+bool mounts_ledger(const char *mountinfo, const char *store_id, struct sv_ledger *ret_ledger,
+		   json_t **ret_history);
 
 /* The absolute path of a folder that may be a dead mount; the caller frees it, NULL on failure. */
 char *mounts_absolute(const char *dir);

@@ -59,7 +59,9 @@ struct plan {
 	uint64_t batch_bytes;
 	uint32_t batch_age_ms;
 	uint64_t map_ram_bytes;
-	uint32_t unit_bytes; /* of compressed units; 0: the engine's default */
+	uint32_t unit_bytes;	/* of compressed units; 0: the engine's default */
+	uint64_t scratch_bytes; /* 0: none */
+	const char *scratch_folder;
 	enum plan_display display;
 	enum plan_serial serial;
 	const char *serial_file;

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "run_session.h"
+#include "scratch.h"
 
 enum { CONSOLE_DRAIN_MS = 5000, DEATH_MS = 2000 };
 
@@ -99,6 +100,20 @@ static int listen_once(const char *path, int *ret_fd, struct err *err)
 	return 0;
 }
 
+static int start_qemu(const struct run_request *req, struct run_qemu *qemu, struct err *err)
+{
+	const struct plan *plan = req->plan;
+	int rc;
+
+	if (!plan->scratch_bytes)
+		return run_qemu_start(req->argv->items, -1, qemu, err);
+	if (scratch_make(plan->scratch_folder, plan->scratch_bytes, err) < 0)
+		return -1;
+	rc = run_qemu_start(req->argv->items, SCRATCH_FD, qemu, err);
+	scratch_close();
+	return rc;
+}
+
 static int start(struct session *s, struct sv_store *store, struct err *err)
 {
 	const struct run_request *req = s->req;
@@ -120,7 +135,7 @@ static int start(struct session *s, struct sv_store *store, struct err *err)
 	    console_listen(req->dir->serial, isatty(STDIN_FILENO) && isatty(STDOUT_FILENO),
 			   &s->console, err) < 0)
 		return -1;
-	return run_qemu_start(req->argv->items, &s->qemu, err);
+	return start_qemu(req, &s->qemu, err);
 }
 
 static void accept_qmp(struct session *s)

@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 /* In the child of a process with threads: only what is safe there. */
-static _Noreturn void child_exec(char *const argv[], int words_fd, int failed_fd, pid_t parent)
+static _Noreturn void child_exec(char *const argv[], int kept_fd, int words_fd, int failed_fd,
+				 pid_t parent)
 {
 	const struct sigaction usual = {.sa_handler = SIG_DFL};
 	sigset_t none;
@@ -30,6 +31,8 @@ static _Noreturn void child_exec(char *const argv[], int words_fd, int failed_fd
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	dup2(null_fd, 0);
 	dup2(words_fd, 2);
+	if (kept_fd >= 0)
+		fcntl(kept_fd, F_SETFD, 0);
 	execv(argv[0], argv);
 	error = errno;
 	if (write(failed_fd, &error, sizeof error) < 0)
@@ -49,7 +52,7 @@ static int exec_error(int fd)
 	return got == (ssize_t)sizeof error ? error : 0;
 }
 
-int run_qemu_start(char *const argv[], struct run_qemu *ret_qemu, struct err *err)
+int run_qemu_start(char *const argv[], int kept_fd, struct run_qemu *ret_qemu, struct err *err)
 {
 	int words[2], failed[2], error;
 	const pid_t parent = getpid();
@@ -65,7 +68,7 @@ int run_qemu_start(char *const argv[], struct run_qemu *ret_qemu, struct err *er
 	}
 	pid = fork();
 	if (pid == 0)
-		child_exec(argv, words[1], failed[1], parent);
+		child_exec(argv, kept_fd, words[1], failed[1], parent);
 	error = pid < 0 ? errno : 0;
 	close(words[1]);
 	close(failed[1]);

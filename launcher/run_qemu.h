@@ -23,9 +23,10 @@ struct run_qemu {
 /*
  * Starts it in a session of its own, so that a terminal's Ctrl-C does not reach it, with nothing
  * to read, its standard error kept here, and with every signal as usual. It is killed when the
- * calling thread ends. Standard output stays the caller's.
+ * calling thread ends. Standard output stays the caller's, and it keeps `kept_fd` (-1: none), open
+ * under the same number.
  */
-int run_qemu_start(char *const argv[], struct run_qemu *ret_qemu, struct err *err);
+int run_qemu_start(char *const argv[], int kept_fd, struct run_qemu *ret_qemu, struct err *err);
 
 /* Takes what it said since. */
 void run_qemu_listen(struct run_qemu *qemu);

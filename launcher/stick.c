@@ -18,6 +18,7 @@
 #include "file.h"
 #include "ident.h"
 #include "size.h"
+#include "wear_history.h"
 #include "ydoc.h"
 
 #define DELETED "deleted"
@@ -37,6 +38,8 @@ void stick_free(struct stick *stick)
 {
 	free(stick->dir);
 	free(stick->uuid);
+	for (size_t i = 0; i < stick->entry_count; i++)
+		free(stick->entries[i].history);
 	free(stick->entries);
 	*stick = (struct stick){0};
 }
@@ -91,28 +94,47 @@ static bool is_word(const char *text)
 				 "-_")] == '\0';
 }
 
-/* "ledger.ID.COUNTER". A counter that this version does not know is left out of the sum. */
-static bool take_ledger(struct stick *stick, const char *key, const char *value)
+/* The entry that "ID.REST" is about, and REST; NULL where there cannot be one. */
+static struct stick_entry *named_entry(struct stick *stick, const char *key, const char **ret_rest)
 {
 	const char *dot = strchr(key, '.');
-	struct stick_entry *entry;
-	uint64_t number;
 	char id[40];
 
 	if (!dot || (size_t)(dot - key) >= sizeof(id))
-		return false;
+		return NULL;
 	snprintf(id, sizeof(id), "%.*s", (int)(dot - key), key);
-	entry = is_word(id) ? entry_of(stick, id) : NULL;
+	*ret_rest = dot + 1;
+	return is_word(id) ? entry_of(stick, id) : NULL;
+}
+
+/* "history.ID.KEY" */
+static bool take_history(struct stick *stick, const char *key, const char *value)
+{
+	const char *rest;
+	struct stick_entry *entry = named_entry(stick, key, &rest);
+
+	if (entry && !entry->history)
+		entry->history = calloc(1, sizeof(*entry->history));
+	return entry && entry->history && history_take(entry->history, rest, value);
+}
+
+/* "ledger.ID.COUNTER". A counter that this version does not know is left out of the sum. */
+static bool take_ledger(struct stick *stick, const char *key, const char *value)
+{
+	const char *rest;
+	struct stick_entry *entry = named_entry(stick, key, &rest);
+	uint64_t number;
+
 	if (!entry)
 		return false;
-	if (strcmp(dot + 1, "vm") == 0) {
+	if (strcmp(rest, "vm") == 0) {
 		snprintf(entry->vm, sizeof(entry->vm), "%s", value);
 		return true;
 	}
 	if (!read_number(value, &number))
 		return false;
 	for (const struct ledger_field *f = ledger_fields; f->name; f++) {
-		if (strcmp(f->name, dot + 1) == 0)
+		if (strcmp(f->name, rest) == 0)
 			ledger_put(&entry->ledger, f, number);
 	}
 	return true;
@@ -135,7 +157,7 @@ static bool take_geometry(struct stick *stick, const char *key, const char *valu
 	return true;
 }
 
-/* "probe.NAME", "history.TIME.NAME". A name that this version does not know is left out. */
+/* "probe.NAME", "probes.TIME.NAME". A name that this version does not know is left out. */
 static bool take_probe(struct stick *stick, const char *key, const char *value)
 {
 	const char *dot = strchr(key, '.');
@@ -164,9 +186,11 @@ static bool take_key(struct stick *stick, const char *key, const char *value)
 {
 	if (strncmp(key, "ledger.", 7) == 0)
 		return take_ledger(stick, key + 7, value);
+	if (strncmp(key, "history.", 8) == 0)
+		return take_history(stick, key + 8, value);
 	if (strncmp(key, "geometry.", 9) == 0)
 		return take_geometry(stick, key + 9, value);
-	if (strncmp(key, "probe.", 6) == 0 || strncmp(key, "history.", 8) == 0)
+	if (strncmp(key, "probe.", 6) == 0 || strncmp(key, "probes.", 7) == 0)
 		return take_probe(stick, key, value);
 	if (strcmp(key, "created") == 0)
 		return read_number(value, &stick->created_s);
@@ -235,7 +259,7 @@ static void print_probes(FILE *out, const struct stick *stick)
 		print_measured(out, &stick->measured, "  ", false);
 	}
 	if (history->count > 0)
-		fprintf(out, "history:\n");
+		fprintf(out, "probes:\n");
 	for (size_t i = 0; i < history->count; i++) {
 		fprintf(out, "  %" PRIu64 ":\n", history->entries[i].at_s);
 		print_measured(out, &history->entries[i], "    ", true);
@@ -259,6 +283,19 @@ static void print_entry(FILE *out, const struct stick_entry *entry)
 		fprintf(out, "    %s: 0\n", ledger_fields[0].name); /* a mapping is never empty */
 }
 
+static void print_histories(FILE *out, const struct stick *stick)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < stick->entry_count; i++) {
+		if (!stick->entries[i].history)
+			continue;
+		fprintf(out, "%s  %s:\n", any ? "" : "history:\n", stick->entries[i].id);
+		history_print(out, stick->entries[i].history, 4);
+		any = true;
+	}
+}
+
 static char *file_text(const struct stick *stick)
 {
 	char *text = NULL;
@@ -278,6 +315,7 @@ static char *file_text(const struct stick *stick)
 		fprintf(out, "ledger:\n");
 	for (size_t i = 0; i < stick->entry_count; i++)
 		print_entry(out, &stick->entries[i]);
+	print_histories(out, stick);
 	return fclose(out) == 0 ? text : NULL;
 }
 
@@ -569,6 +607,36 @@ int stick_note_memory(struct stick *stick, const char *id, const char *vm,
 	return 0;
 }
 
+/* In place of what was known before: it is the same store's. */
+static int keep_history(struct stick *stick, const char *id, const struct sv_history *history)
+{
+	struct stick_entry *entry = find_entry(stick, id);
+
+	if (!history || !history->begun)
+		return 0;
+	if (!entry->history)
+		entry->history = malloc(sizeof(*history));
+	if (!entry->history)
+		return -ENOMEM;
+	*entry->history = *history;
+	return 0;
+}
+
+/* What is known of the entry's days goes to those of the deleted ones. */
+static int retire_history(struct stick_entry *sum, struct stick_entry *entry)
+{
+	if (!entry->history)
+		return 0;
+	if (!sum->history)
+		sum->history = calloc(1, sizeof(*sum->history));
+	if (!sum->history)
+		return -ENOMEM;
+	sv_history_merge(sum->history, entry->history, history_today());
+	free(entry->history);
+	entry->history = NULL;
+	return 0;
+}
+
 /* Sums an entry up under "deleted" and takes it out. */
 static int retire(struct stick *stick, const char *id)
 {
@@ -581,6 +649,8 @@ static int retire(struct stick *stick, const char *id)
 	entry = find_entry(stick, id);
 	if (!sum || !entry)
 		return -ENOENT;
+	if (retire_history(sum, entry) < 0)
+		return -ENOMEM;
 	ledger_add(&sum->ledger, &entry->ledger);
 	*entry = stick->entries[--stick->entry_count];
 	return 0;
@@ -631,6 +701,7 @@ struct ledger_note {
 	char id[40];
 	const char *vm;
 	const struct sv_ledger *ledger;
+	const struct sv_history *history;
 	bool deleted;
 };
 
@@ -639,13 +710,22 @@ static int take_ledger_note(struct stick *fresh, const void *ctx)
 	const struct ledger_note *n = ctx;
 	int rc = stick_note_memory(fresh, n->id, n->vm, n->ledger);
 
+	if (rc == 0)
+		rc = keep_history(fresh, n->id, n->history);
 	return rc == 0 && n->deleted ? retire(fresh, n->id) : rc;
 }
 
 int stick_note(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], const char *vm,
 	       const struct sv_ledger *ledger, bool deleted, struct err *err)
 {
-	struct ledger_note n = {.vm = vm, .ledger = ledger, .deleted = deleted};
+	return stick_note_last(stick, id, vm, ledger, NULL, deleted, err);
+}
+
+int stick_note_last(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], const char *vm,
+		    const struct sv_ledger *ledger, const struct sv_history *history, bool deleted,
+		    struct err *err)
+{
+	struct ledger_note n = {.vm = vm, .ledger = ledger, .history = history, .deleted = deleted};
 
 	stick_id_text(id, n.id);
 	return change_file(stick, take_ledger_note, &n, err);

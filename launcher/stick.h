@@ -10,6 +10,7 @@
 #include "err.h"
 #include "ledger.h"
 #include "measured.h"
+#include "stickvm/history.h"
 #include "vm.h"
 
 /*
@@ -25,6 +26,7 @@ struct stick_entry {
 	char id[40]; /* the store's id in hex, or "deleted" */
 	char vm[72]; /* the VM's name when it was last seen */
 	struct sv_ledger ledger;
+	struct sv_history *history; /* of a store that is deleted, or being so; NULL: none here */
 };
 
 struct stick {
@@ -82,7 +84,12 @@ struct stick_geometry {
 };
 int stick_note_probe(struct stick *stick, const struct measured *measured,
 		     const struct stick_geometry *geometry, struct err *err);
-/* The same as stick_note in memory only, for a report on a stick that cannot be written. */
+/* The same when the store is about to go: its history is kept here, too, and with `deleted` added
+ * to that of the others. It may be NULL. */
+int stick_note_last(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], const char *vm,
+		    const struct sv_ledger *ledger, const struct sv_history *history, bool deleted,
+		    struct err *err);
+/* The same in memory only, for a report on a stick that cannot be written. */
 int stick_note_memory(struct stick *stick, const char *id, const char *vm,
 		      const struct sv_ledger *ledger);
 void stick_id_text(const uint8_t id[SV_STORE_ID_BYTES], char ret_text[40]);

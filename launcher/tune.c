@@ -55,6 +55,7 @@ static const struct rule rules[] = {
 	{"batch age", decide_batch_age, {NULL}},
 	{"map memory", decide_map_ram, {"host.mem_free_bytes"}},
 	{"durability", decide_durability, {"stick.driver"}},
+	{"scratch", decide_scratch, {"host.scratch_folder", "host.scratch_free_bytes"}},
 	{"display", decide_display, {"host.x11", "host.wayland", "qemu.displays"}},
 	{"serial", decide_serial, {"host.terminal"}},
 	{"sandbox", decide_sandbox, {"qemu.sandbox", "host.x11", "host.wayland", "qemu.displays"}},

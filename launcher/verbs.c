@@ -207,8 +207,17 @@ static const struct opt opts_delete[] = {
 
 static const struct opt opts_wear[] = {
 	OPT_JSON,
-	{.name = "html", .type = OPT_FILE, .arg = "FILE", .later = true, .help = "write a page"},
+	{.name = "html",
+	 .type = OPT_FILE,
+	 .arg = "FILE",
+	 .help = "write a page with plots for a browser; complete in itself"},
 	{.name = "prometheus", .help = "print metrics as Prometheus reads them"},
+	{0},
+};
+
+static const struct opt opts_top[] = {
+	{.name = "once", .help = "look for a second, print and end"},
+	OPT_JSON,
 	{0},
 };
 
@@ -361,7 +370,15 @@ const struct verb verbs[] = {
 	 .opts = opts_wear,
 	 .run = cmd_wear,
 	 .help = "what was written to the stick, why, and what life is left"},
-	LATER("top", "[NAME]", "a live view"),
+	{.name = "top",
+	 .operands = "[NAME]",
+	 .max = 1,
+	 .opts = opts_top,
+	 .run = cmd_top,
+	 .help = "a live view of the disks that run or are mounted on this host",
+	 .more = "Rates of the last second, bytes to the stick for each byte that the guest "
+		 "wrote, the host cache's hits, what is not on the stick yet, and the cleaner. "
+		 "Without a terminal a line a disk a second."},
 	{.name = "check",
 	 .operands = "[NAME]",
 	 .max = 1,

@@ -22,6 +22,7 @@ verb_run cmd_show;
 verb_run cmd_set;
 verb_run cmd_delete;
 verb_run cmd_wear;
+verb_run cmd_top;
 verb_run cmd_check;
 verb_run cmd_forget;
 verb_run cmd_help;

@@ -164,6 +164,16 @@ static const struct setting settings[] = {
 	 .optional = true,
 	 .allowed = "the path of an ISO image, absolute or relative to this folder",
 	 .comment = "A CD-ROM; the disk boots before it."},
+	{.key = "scratch",
+	 .kind = KIND_SIZE,
+	 .offset = FIELD(scratch_bytes),
+	 .low = MiB,
+	 .high = 1024 * GiB,
+	 .multiple = MiB,
+	 .optional = true,
+	 .allowed = "a size from 1M to 1T in whole MiB, like 8G",
+	 .comment = "A second disk for swap and temporary files, on the host and blank at each "
+		    "start."},
 	{.key = "policy",
 	 .kind = KIND_WORD,
 	 .offset = FIELD(policy),
@@ -334,6 +344,10 @@ static bool value_text(const struct vm *vm, const struct setting *s, char *buf, 
 		snprintf(buf, buf_bytes, "%s", text ? text : "");
 		return text != NULL;
 	}
+	if (s->optional && get_number(vm, s) == 0) {
+		buf[0] = '\0';
+		return false;
+	}
 	if (s->kind == KIND_WORD)
 		snprintf(buf, buf_bytes, "%s", s->words[get_number(vm, s)]);
 	else if (s->kind == KIND_SIZE)
@@ -500,6 +514,19 @@ int vm_save(const char *path, const struct vm *vm, struct err *err)
 	return 0;
 }
 
+/* Of a setting that may be absent. */
+static void clear(struct vm *vm, const struct setting *s)
+{
+	char **text = field(vm, s);
+
+	if (s->kind != KIND_TEXT) {
+		put_number(vm, s, 0);
+		return;
+	}
+	free(*text);
+	*text = NULL;
+}
+
 int vm_set(struct vm *vm, const char *key, const char *value, struct err *err)
 {
 	const struct setting *s = find_setting(key);
@@ -511,10 +538,7 @@ int vm_set(struct vm *vm, const char *key, const char *value, struct err *err)
 	if (s->fixed)
 		return err_set(err, EXIT_USAGE, "%s: cannot be set; %s", key, s->fixed);
 	if (s->optional && value[0] == '\0') {
-		char **text = field(vm, s);
-
-		free(*text);
-		*text = NULL;
+		clear(vm, s);
 		return 0;
 	}
 	if (!assign(vm, s, value))

@@ -32,12 +32,13 @@ struct vm {
 	enum vm_policy policy;
 	uint64_t ram_bytes;
 	uint32_t cpus;
-	uint16_t ssh_port;   /* forwarded on loopback */
-	uint64_t size_bytes; /* of the root disk */
-	char *place;	     /* a raw partition or device; NULL: the folder disk/ beside this */
-	char *cache;	     /* on the host's disk: "auto", "off" or a size; NULL: auto */
-	char *iso;	     /* absolute, or relative to the VM's folder; NULL: none */
-	uint64_t created_s;  /* Unix time */
+	uint16_t ssh_port;	/* forwarded on loopback */
+	uint64_t size_bytes;	/* of the root disk */
+	char *place;		/* a raw partition or device; NULL: the folder disk/ beside this */
+	uint64_t scratch_bytes; /* of a disk on the host for swap and temporary files; 0: none */
+	char *cache;		/* on the host's disk: "auto", "off" or a size; NULL: auto */
+	char *iso;		/* absolute, or relative to the VM's folder; NULL: none */
+	uint64_t created_s;	/* Unix time */
 };
 
 /* Parses and checks a settings file; an error names file, line and what is allowed.

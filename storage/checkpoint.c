@@ -251,14 +251,30 @@ void sv_marks_add(struct sv_marks *marks, const struct sv_link *root, uint64_t l
 	marks->v[marks->count++] = (struct sv_mark){.root = *root, .log_bytes = log_bytes};
 }
 
+/* What was written meanwhile may have made it longer than what there is room for. */
+static void put_history(struct sv_store *s, struct sv_part *part)
+{
+	pthread_mutex_lock(&s->lock);
+	sv_history_fit(&s->history, (uint32_t)(part->rec.len - part->rec.off));
+	sv_history_put(&part->rec, &s->history);
+	pthread_mutex_unlock(&s->lock);
+	assert(!part->rec.bad);
+	part->records++;
+}
+
 static int write_root(struct sv_store *s, uint64_t as_of_seq, uint64_t count)
 {
 	struct sv_record rec = {.type = SV_REC_ROOT};
 	unsigned top = sv_segs_levels(count) - 1;
+	uint32_t history_bytes;
 	struct sv_part part;
 	struct sv_link link;
-	int r = sv_part_begin(s, &part, SV_REC_ROOT_BYTES, 0);
+	int r;
 
+	pthread_mutex_lock(&s->lock);
+	history_bytes = sv_history_fit(&s->history, sv_history_limit(s));
+	pthread_mutex_unlock(&s->lock);
+	r = sv_part_begin(s, &part, SV_REC_ROOT_BYTES + history_bytes, 0);
 	if (r < 0)
 		return r;
 	rec.root = (struct sv_root){.size_bytes = s->size_bytes,
@@ -268,6 +284,7 @@ static int write_root(struct sv_store *s, uint64_t as_of_seq, uint64_t count)
 				    .mapped_blocks = s->map.mapped,
 				    .as_of_seq = as_of_seq};
 	sv_part_record(&part, &rec);
+	put_history(s, &part);
 	r = sv_part_append(s, &part, SV_BATCH_ROOT);
 	if (r < 0)
 		return r;

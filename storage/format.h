@@ -119,6 +119,7 @@ enum sv_record_type {
 	SV_REC_DAMAGE = 15,	/* with OPEN: a batch whose payload was found bad, and kept */
 	SV_REC_LOSS = 16,	/* with OPEN: flushed batches that recovery missed */
 	SV_REC_SKIPPABLE = 128, /* from here on a record has its length, and may be skipped */
+	SV_REC_HISTORY = 128,	/* with ROOT: history.h */
 };
 
 /* What a root says. Entries as in the map. */

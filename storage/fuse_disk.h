@@ -5,6 +5,7 @@
 #define STORAGE_FUSE_DISK_H
 
 #include "stickvm/fuse.h"
+#include "stickvm/history.h"
 
 /*
  * The contracts are those of the sv_store_* functions of the same names: offsets and lengths are
@@ -18,6 +19,7 @@ struct sv_fuse_disk_ops {
 	int (*discard)(void *disk, uint64_t len_bytes, uint64_t off_bytes);
 	int (*seek)(void *disk, enum sv_seek what, uint64_t off_bytes, uint64_t *ret_off_bytes);
 	void (*status)(void *disk, struct sv_status *ret_status);
+	void (*history)(void *disk, struct sv_history *ret_history); /* NULL: it has none */
 };
 
 /* As sv_fuse_mount, for any disk. The size is what status says now. */

@@ -174,7 +174,7 @@ void sv_fuse_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	struct sv_fuse *fuse = fuse_of(req);
 	uint64_t off_bytes = (uint64_t)off;
 
-	if (ino == SV_FUSE_INO_STATUS) {
+	if (ino != SV_FUSE_INO_DISK) {
 		read_status(req, size, off_bytes, (const char *)(uintptr_t)fi->fh);
 		return;
 	}

@@ -2,8 +2,9 @@
 /* fuse_ops.c: the mounted folder: what the kernel asks, answered from the disk. */
 
 /*
- * Three inodes: the folder, disk.raw, status.json. Names and attributes are never cached by the
- * kernel (timeouts of 0), so that stat always tells the truth; only stat and open pay for it.
+ * Four inodes: the folder, disk.raw, status.json, history.json. Names and attributes are never
+ * cached by the kernel (timeouts of 0), so that stat always tells the truth; only stat and
+ * open pay for it.
  *
  * O1  Nothing of disk.raw is cached by the kernel: every open replies FOPEN_DIRECT_IO. So all
  *     clients see the same bytes at once, whether they use O_DIRECT or not, and the only copy
@@ -30,6 +31,7 @@
 
 static const char disk_name[] = "disk.raw";
 static const char status_name[] = "status.json";
+static const char history_name[] = "history.json";
 
 /* Asynchronous requests that the kernel lets through at once: io_uring and libaio at any depth
  * that a virtual machine uses (the kernel's default is 12). */
@@ -52,6 +54,27 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	/* With it an O_TRUNC arrives in the open, where it is ignored, apart from truncate(2). */
 	conn->want |= conn->capable & (FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_DIO |
 				       FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS);
+}
+
+/* The text of a JSON file; the caller's. */
+static int make_text(struct sv_fuse *fuse, fuse_ino_t ino, char **ret_text)
+{
+	struct sv_history *history;
+	struct sv_status status;
+	int err;
+
+	if (ino == SV_FUSE_INO_STATUS) {
+		fuse->io.ops->status(fuse->io.disk, &status);
+		return sv_status_json(&status, ret_text);
+	}
+	history = calloc(1, sizeof(*history));
+	if (!history)
+		return -ENOMEM;
+	if (fuse->io.ops->history)
+		fuse->io.ops->history(fuse->io.disk, history);
+	err = sv_history_json(history, ret_text);
+	free(history);
+	return err;
 }
 
 /* Fills `ret_attr` for an inode; -ENOENT, -ENOMEM. */
@@ -79,7 +102,8 @@ static int get_attr(struct sv_fuse *fuse, fuse_ino_t ino, struct stat *ret_attr)
 		attr.st_blocks = (blkcnt_t)(status.mapped_bytes / 512);
 		break;
 	case SV_FUSE_INO_STATUS:
-		if (sv_status_json(&status, &text))
+	case SV_FUSE_INO_HISTORY:
+		if (make_text(fuse, ino, &text))
 			return -ENOMEM;
 		attr.st_mode = S_IFREG | 0444;
 		attr.st_size = (off_t)strlen(text);
@@ -104,6 +128,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		entry.ino = SV_FUSE_INO_DISK;
 	else if (parent == SV_FUSE_INO_ROOT && !strcmp(name, status_name))
 		entry.ino = SV_FUSE_INO_STATUS;
+	else if (parent == SV_FUSE_INO_ROOT && !strcmp(name, history_name))
+		entry.ino = SV_FUSE_INO_HISTORY;
 	err = entry.ino ? get_attr(fuse_of(req), entry.ino, &entry.attr) : -ENOENT;
 	if (err)
 		fuse_reply_err(req, -err);
@@ -153,6 +179,7 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		{"..", SV_FUSE_INO_ROOT, S_IFDIR},
 		{disk_name, SV_FUSE_INO_DISK, S_IFREG},
 		{status_name, SV_FUSE_INO_STATUS, S_IFREG},
+		{history_name, SV_FUSE_INO_HISTORY, S_IFREG},
 	};
 	char buf[512];
 	size_t used = 0;
@@ -184,14 +211,11 @@ static int reply_open(fuse_req_t req, uint64_t handle)
 	return fuse_reply_buf(req, (const char *)&out, sizeof(out));
 }
 
-static void open_status(fuse_req_t req, struct sv_fuse *fuse)
+static void open_text(fuse_req_t req, struct sv_fuse *fuse, fuse_ino_t ino)
 {
-	struct sv_status status;
 	char *text;
-	int err;
+	int err = make_text(fuse, ino, &text);
 
-	fuse->io.ops->status(fuse->io.disk, &status);
-	err = sv_status_json(&status, &text);
 	if (err)
 		sv_fuse_reply(req, err);
 	else if (reply_open(req, (uintptr_t)text))
@@ -203,10 +227,10 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct sv_fuse *fuse = fuse_of(req);
 	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
 
-	if (ino == SV_FUSE_INO_STATUS && writes)
+	if (ino != SV_FUSE_INO_DISK && writes)
 		fuse_reply_err(req, EACCES);
-	else if (ino == SV_FUSE_INO_STATUS)
-		open_status(req, fuse);
+	else if (ino != SV_FUSE_INO_DISK)
+		open_text(req, fuse, ino);
 	else if (writes && fuse->read_only)
 		fuse_reply_err(req, EROFS);
 	else
@@ -215,7 +239,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	if (ino == SV_FUSE_INO_STATUS)
+	if (ino != SV_FUSE_INO_DISK)
 		free((char *)(uintptr_t)fi->fh);
 	fuse_reply_err(req, 0);
 }
@@ -226,7 +250,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	struct sv_fuse *fuse = fuse_of(req);
 	struct statvfs out = {.f_bsize = SV_BLOCK_BYTES,
 			      .f_frsize = SV_BLOCK_BYTES,
-			      .f_files = 2,
+			      .f_files = 3,
 			      .f_namemax = 255};
 	struct sv_status status;
 

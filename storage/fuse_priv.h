@@ -88,9 +88,9 @@ int sv_fuse_pool_run(struct sv_fuse *fuse);
 /* Async-signal-safe. */
 void sv_fuse_pool_end(struct sv_fuse_pool *pool);
 
-enum { SV_FUSE_INO_ROOT = FUSE_ROOT_ID, SV_FUSE_INO_DISK, SV_FUSE_INO_STATUS };
+enum { SV_FUSE_INO_ROOT = FUSE_ROOT_ID, SV_FUSE_INO_DISK, SV_FUSE_INO_STATUS, SV_FUSE_INO_HISTORY };
 
-/* File handles of disk.raw: what a close has to do. Those of status.json are its text. */
+/* File handles of disk.raw: what a close has to do. Those of the JSON files are their text. */
 enum { SV_FUSE_HANDLE_READER = 0, SV_FUSE_HANDLE_WRITER = 1 };
 
 /* The operations of the mounted file system; their userdata is the struct sv_fuse. */

@@ -32,6 +32,11 @@ static void store_status(void *disk, struct sv_status *ret_status)
 	sv_store_status(disk, ret_status);
 }
 
+static void store_history(void *disk, struct sv_history *ret_history)
+{
+	sv_store_history(disk, ret_history);
+}
+
 int sv_fuse_mount(struct sv_store *st, const char *mountpoint, const struct sv_fuse_options *opts,
 		  struct sv_fuse **ret_fuse)
 {
@@ -42,6 +47,7 @@ int sv_fuse_mount(struct sv_store *st, const char *mountpoint, const struct sv_f
 		.discard = store_discard,
 		.seek = store_seek,
 		.status = store_status,
+		.history = store_history,
 	};
 
 	return sv_fuse_mount_disk(&ops, st, mountpoint, opts, ret_fuse);

@@ -41,12 +41,16 @@ static void note_rate(struct sv_store *s, uint32_t len_bytes, uint64_t took_ms)
 
 int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place)
 {
-	uint64_t start_ms = sv_now_ms();
+	uint64_t start_us = sv_now_us(), took_us;
 	int r = sv_io_write(s, buf, len_bytes, place);
 
+	took_us = sv_now_us() - start_us;
 	pthread_mutex_lock(&s->lock);
 	if (r == 0) {
-		note_rate(s, len_bytes, sv_now_ms() - start_ms);
+		note_rate(s, len_bytes, took_us / 1000);
+		if (!s->opts.manual)
+			sv_history_wrote(&s->history, (uint32_t)(place / s->anchor.segment_bytes),
+					 len_bytes, took_us, sv_now_s());
 		s->ledger.stick_written_bytes += len_bytes;
 		s->log.unflushed_bytes += len_bytes;
 	}
@@ -354,6 +358,7 @@ int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags)
 	note_recent(s);
 	memcpy(s->log.hash, h.hash, SV_HASH_BYTES);
 	note_used(s, &h);
+	sv_history_take(&s->history, &h, part->buf, false);
 	pthread_mutex_unlock(&s->lock);
 	return 0;
 }

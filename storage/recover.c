@@ -343,6 +343,22 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 	return 0;
 }
 
+/* H1 of history.c. */
+static int read_history(struct sv_store *s, const struct sv_walk *w)
+{
+	int r = 0;
+
+	s->history = (struct sv_history){0};
+	for (size_t i = 0; r == 0 && i < w->count; i++) {
+		struct sv_head h;
+
+		r = sv_head_peek(w->v[i].raw, w->v[i].raw_bytes, &h);
+		if (r == 0)
+			sv_history_take(&s->history, &h, w->v[i].raw, true);
+	}
+	return r;
+}
+
 static void fill_recovery(struct sv_store *s, const struct sv_walk *w, size_t start)
 {
 	struct sv_recovery *rec = &s->recovery;
@@ -371,6 +387,8 @@ static int recover_from(struct sv_store *s, const struct sv_anchor *a,
 		r = load_state(s, &walk, start);
 	if (r == 0)
 		r = adopt_tail(s, &walk, older);
+	if (r == 0)
+		r = read_history(s, &walk);
 	if (r == 0)
 		fill_recovery(s, &walk, start);
 	sv_walk_free(s, &walk);

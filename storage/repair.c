@@ -47,6 +47,24 @@ static int find_room(struct sv_repair *r)
 	return -ENOSPC;
 }
 
+/* Only what a root carries and what sessions say: the ledger has the sums. */
+static void read_history(struct sv_repair *r)
+{
+	struct sv_head h;
+	uint8_t *raw;
+
+	for (size_t i = 0; i < r->end; i++) {
+		const struct sv_found *f = r->chain.v[i];
+
+		if (!(f->flags & (SV_BATCH_ROOT | SV_BATCH_OPEN | SV_BATCH_CLOSE)) ||
+		    sv_scan_raw(r->s->dev, &r->s->geo, f, &raw) < 0)
+			continue;
+		if (sv_head_peek(raw, f->head_bytes, &h) == 0)
+			sv_history_take(&r->s->history, &h, raw, true);
+		free(raw);
+	}
+}
+
 static int adopt_tail(struct sv_repair *r)
 {
 	const struct sv_found *tail = r->chain.v[r->end - 1];
@@ -63,6 +81,7 @@ static int adopt_tail(struct sv_repair *r)
 	if (e < 0)
 		return e;
 	s->ledger = h.ledger;
+	read_history(r);
 	s->log.seq = s->log.flushed_seq = tail->seq;
 	memcpy(s->log.hash, tail->hash, SV_HASH_BYTES);
 	memcpy(s->log.before_opening, tail->hash, SV_HASH_BYTES);

@@ -86,7 +86,7 @@ static uint64_t map_segments(const struct sv_store *s)
 	uint64_t pages = 1 + s->blocks / (SV_PAGE_ENTRIES - 1);
 
 	pages = sv_min64(pages, s->map.pool_pages) + s->segs.limit / SV_USAGE_PER_PAGE;
-	return segments_for(s, pages * PAGE_WORST_BYTES);
+	return segments_for(s, pages * PAGE_WORST_BYTES + sv_history_limit(s));
 }
 
 uint64_t sv_reserve_segments(const struct sv_store *s)
@@ -197,7 +197,8 @@ static uint64_t needed_segments(const struct sv_store *s)
 	uint64_t pages = s->map.dirty_pages + 2ull * (s->arena.slots - s->arena.free_slots);
 
 	pages = sv_min64(pages, s->map.pool_pages) + 4 + s->segs.count / SV_USAGE_PER_PAGE;
-	return group_segments(s) + segments_for(s, pages * PAGE_WORST_BYTES) + 2;
+	return group_segments(s) + 2 +
+	       segments_for(s, pages * PAGE_WORST_BYTES + sv_history_limit(s));
 }
 
 static uint64_t wanted_segments(const struct sv_store *s)

@@ -74,3 +74,13 @@ void sv_store_status(struct sv_store *s, struct sv_status *ret)
 	cache_status(s, &st);
 	*ret = st;
 }
+
+void sv_store_history(struct sv_store *s, struct sv_history *ret)
+{
+	pthread_mutex_lock(&s->lock);
+	sv_tally(s);
+	if (!s->opts.read_only)
+		sv_history_note(&s->history, &s->ledger, sv_now_s());
+	*ret = s->history;
+	pthread_mutex_unlock(&s->lock);
+}

@@ -46,12 +46,17 @@ const char *sv_store_why(void)
 	return why;
 }
 
-uint64_t sv_now_ms(void)
+uint64_t sv_now_us(void)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+uint64_t sv_now_ms(void)
+{
+	return sv_now_us() / 1000;
 }
 
 uint64_t sv_now_s(void)

@@ -10,6 +10,7 @@
 #include "cache_host.h"
 #include "cache_ram.h"
 #include "format.h"
+#include "history.h"
 #include "map.h"
 #include "segs.h"
 #include "stickvm/store.h"
@@ -216,6 +217,7 @@ struct sv_store {
 	struct sv_tally tally;
 	struct sv_scrub scrub;
 	struct sv_ledger ledger, ledger_at_open;
+	struct sv_history history; /* under lock */
 	struct sv_recovery recovery;
 };
 
@@ -447,6 +449,15 @@ void sv_scrub_tick(struct sv_store *s);
 /* Reads the blocks of one leaf of the map, and verifies them. */
 int sv_scrub_step(struct sv_store *s);
 
+/* ---- history.c ---- */
+/* What its record may take in a root. */
+static inline uint32_t sv_history_limit(const struct sv_store *s)
+{
+	uint64_t most = sv_min64(SV_HISTORY_MAX_BYTES, s->anchor.segment_bytes / 32);
+
+	return (uint32_t)sv_max64(most, SV_HISTORY_LEAST_BYTES);
+}
+
 /* ---- status.c ---- */
 /* Brings the ledger up to date. With lock held. */
 void sv_tally(struct sv_store *s);
@@ -465,6 +476,7 @@ int sv_store_stage(struct sv_store *s);
 void sv_store_free(struct sv_store *s);
 void sv_why(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 uint64_t sv_now_ms(void);
+uint64_t sv_now_us(void);
 uint64_t sv_now_s(void);
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef STICKVM_STATUS_JSON_H
 #define STICKVM_STATUS_JSON_H
 
+#include "stickvm/history.h"
 #include "stickvm/store.h"
 
 /*
@@ -20,6 +21,13 @@ int sv_status_json(const struct sv_status *status, char **ret_text);
  * -ENOMEM.
  */
 int sv_ledger_json(const struct sv_ledger *ledger, char **ret_text);
+
+/*
+ * One object: since; spans (date and day of the first day, days, the counters, write_seconds),
+ * sessions (ended: `closed`, `unclean`, or `not` while it runs), hosts, slow_segments. The text is
+ * the caller's: free. -ENOMEM.
+ */
+int sv_history_json(const struct sv_history *history, char **ret_text);
 
 /* "ok", "detached", "full", "read-only": a literal. */
 const char *sv_state_name(enum sv_state state);

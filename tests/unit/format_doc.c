@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "doc_table.h"
+#include "history.h"
 #include "small_store.h"
 #include "stickvm/store.h"
 
@@ -47,6 +48,12 @@ static const struct {
 	{"ROOT", SV_REC_ROOT_BYTES},
 	{"SESSION", SV_REC_SESSION_BYTES},
 	{"SEGMENT", SV_REC_SEGMENT_BYTES},
+	{"HISTORY", SV_HISTORY_FIXED_BYTES},
+	{"Counts", sizeof(struct sv_counts)},
+	{"Span", SV_HISTORY_SPAN_BYTES},
+	{"Past session", SV_HISTORY_SESSION_BYTES},
+	{"Past host", SV_HISTORY_HOST_BYTES},
+	{"Slow segment", SV_HISTORY_SLOW_BYTES},
 	{"Unit", SV_UNIT_HEAD_BYTES},
 	{"Usage", SV_USAGE_BYTES},
 	{"Container header", 128},

@@ -107,8 +107,6 @@ static const struct refusal refusals[] = {
 	{"create a --from=", "--from: is empty"},
 	{"create a --encrypt", "not in this version"},
 	{"create a --cloud-init", "not in this version"},
-	{"wear --html x", "not in this version"},
-	{"wear --html page.html", "not in this version"},
 	{"init --bundle", "not in this version"},
 	{"eject --stop", "not in this version"},
 	{"snapshot create a b", "not in this version"},

@@ -37,6 +37,8 @@ static const struct change changes[] = {
 	{"host.wayland", "\"wayland-0\"", "display,sandbox", NULL, NULL},
 	{"host.terminal", "false", "serial", NULL, NULL},
 	{"host.ssh_port", "2230", "ssh port", NULL, NULL},
+	{"host.scratch_folder", "\"/var/tmp\"", "scratch", NULL, NULL},
+	{"host.scratch_free_bytes", "7", "scratch", NULL, NULL},
 	{"kvm.verdict", "\"too-slow\"", "accel,cpu", NULL, NULL},
 	{"kvm.loops_per_s", "700000000", "accel", NULL, NULL},
 	{"qemu.path", "\"/opt/qemu\"", "qemu", NULL, NULL},

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# top: rates as they are, on a terminal of 80x24, on a small one, resized, and without any.
+# test-labels: once
+# test-locks: none
+# shellcheck source-path=SCRIPTDIR source=../support/cli.sh
+. "$SRC/tests/support/cli.sh"
+
+stick=$work/stick
+mkdir "$stick" "$work/mnt"
+export STICKVM_STICK=$stick
+works "$vm" init "$stick"
+works "$vm" create top-test --size 64M
+refused 1 'top-test: not mounted and not running' "$vm" top top-test
+refused 1 'top-test: not mounted and not running' "$vm" top top-test --once
+at_end "umount -l '$work/mnt'"
+works "$vm" mount top-test "$work/mnt"
+
+# 8 MiB within the second that top looks at, however long that is; where the host is so slow that
+# they are not, once more.
+head -c 8M /dev/urandom >"$work/bytes"
+for try in 1 2 3 4 5; do
+	"$vm" top top-test --json >"$work/out" &
+	top=$!
+	sleep 0.3
+	dd if="$work/bytes" of="$work/mnt/disk.raw" bs=1M conv=notrunc,fsync status=none
+	! kill -0 $top 2>/dev/null || break
+	wait $top
+done
+wait $top
+json '[v["name"] for v in j["vms"]], j["vms"][0]["state"]' "['top-test'] ok"
+json '4e6 < j["vms"][0]["guest_written_bytes_per_s"] <= 8388608' True
+json '4e6 < j["vms"][0]["stick_written_bytes_per_s"]' True
+works "$vm" top top-test --once
+says '^VM +STATE +READ/s +WRITE/s +STICK/s +TIMES +HIT +DIRTY +CLEANER$'
+says '^top-test +ok +0 B +0 B '
+
+# Without a terminal a line a second.
+(timeout 3.5 "$vm" top top-test || true) >"$work/out" </dev/null
+[ "$(grep -Ec '^top-test ok read=.* cleaner=idle$' "$work/out")" -ge 2 ] ||
+	die "lines: $(cat "$work/out")"
+
+tm() {
+	tmux -S "$work/tmux" "$@"
+}
+# PATTERN: the screen shows it within some seconds.
+shows() {
+	local end=$((SECONDS + 10))
+	until tm capture-pane -p >"$work/screen" && grep -Eq -- "$1" "$work/screen"; do
+		[ $SECONDS -lt $end ] || die "no '$1' on the screen: $(cat "$work/screen")"
+		sleep 0.2
+	done
+}
+at_end "tmux -S '$work/tmux' kill-server"
+tm -f /dev/null new-session -d -x 80 -y 24 "$vm top top-test; echo status \$?; cat"
+shows '^stickvm top .*1 mounted .*q quits'
+shows '^VM +STATE +READ/s +WRITE/s +STICK/s TIMES +HIT +DIRTY +CLEANER$'
+shows '^top-test +ok '
+shows '^in use +\[#*-+\] '
+tm resize-window -x 44 -y 10
+shows '^VM +STATE +READ/s +WRITE/s$'
+shows '^top-test +ok +0 B'
+tm resize-window -x 20 -y 4
+sleep 0.3
+tm resize-window -x 120 -y 40
+shows 'q quits'
+shows '^top-test +ok .*idle$'
+works "$vm" umount "$work/mnt"
+shows 'No disk is mounted'
+tm send-keys q
+shows '^status 0$'
+echo "top: ok"
