@@ -109,8 +109,7 @@ int sv_fault(struct sv_store *s, const struct sv_need *need)
 	return r;
 }
 
-/* Whether the device answers at all: if not, that a page cannot be read says nothing of it. */
-static bool device_answers(struct sv_store *s)
+bool sv_device_answers(struct sv_store *s)
 {
 	struct sv_scratch *scratch = sv_scratch_get(s);
 	uint8_t *data;
@@ -124,7 +123,7 @@ int sv_fault_or_lose(struct sv_store *s, const struct sv_need *need)
 {
 	int r = sv_fault(s, need);
 
-	if (r != -EIO || !device_answers(s))
+	if (r != -EIO || !sv_device_answers(s))
 		return r;
 	pthread_mutex_lock(&s->lock);
 	r = sv_map_lose(&s->map, need);
