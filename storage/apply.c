@@ -15,6 +15,9 @@
 /* Siblings of a page that lie behind it within this many bytes come in with it: checkpoints write
  * pages in order, so one read serves many leaves. */
 #define READ_AHEAD_BYTES 32768u
+/* Four times what a session may dirty between two roots with the default bound: replay may have to
+ * begin a few roots back. No image, however made, takes more. */
+#define REPLAY_RAM_MOST_BYTES (256u << 20)
 
 static int page_decode(struct sv_store *s, const struct sv_need *need, uint64_t generation,
 		       const uint8_t *unit, uint64_t *ret_entries)
@@ -250,6 +253,25 @@ int sv_append_and_apply(struct sv_store *s, struct sv_part *part, uint32_t flags
 	return sv_apply_rest(s);
 }
 
+/* Replay writes nothing, so it cannot clean a map that is full of dirty pages: it gets more room
+ * (recover.c, R4). */
+static int more_pages(struct sv_store *s)
+{
+	uint64_t now_bytes = s->map.pool_pages * sizeof(struct sv_page);
+	int r;
+
+	if (now_bytes >= REPLAY_RAM_MOST_BYTES) {
+		sv_why("what was written since the last root needs more than %u MiB of memory to "
+		       "be found again",
+		       REPLAY_RAM_MOST_BYTES >> 20);
+		return -ENOMEM;
+	}
+	pthread_mutex_lock(&s->lock);
+	r = sv_map_resize(&s->map, 2 * now_bytes);
+	pthread_mutex_unlock(&s->lock);
+	return r < 0 ? r : -EAGAIN;
+}
+
 int sv_apply_part(struct sv_store *s, const struct sv_head *head, const uint8_t *buf)
 {
 	struct sv_cur c = sv_cur_over((uint8_t *)buf + SV_HEAD_FIXED_BYTES,
@@ -271,6 +293,8 @@ int sv_apply_part(struct sv_store *s, const struct sv_head *head, const uint8_t 
 			pthread_mutex_unlock(&s->lock);
 			if (r == -EAGAIN && (r = sv_fault_or_lose(s, &need)) == 0)
 				r = -EAGAIN;
+			if (r == -ENOBUFS && s->recovering)
+				r = more_pages(s);
 		} while (r == -EAGAIN);
 		if (rec.type == SV_REC_DATA || rec.type == SV_REC_PAGE)
 			place += rec.stored_bytes;
