@@ -19,6 +19,9 @@
 #define READ_AHEAD_ORDERED 8u /* times the largest unit, which follows the stick */
 #define READ_AHEAD_MOST_BYTES (512u << 10)
 #define READ_AHEAD_PAGES (READ_AHEAD_MOST_BYTES / SV_PAGE_UNIT_BYTES + 1)
+/* Four times what a session may dirty between two roots with the default bound: replay may have to
+ * begin a few roots back. No image, however made, takes more. */
+#define REPLAY_RAM_MOST_BYTES (256u << 20)
 
 static int page_decode(struct sv_store *s, const struct sv_need *need, uint64_t generation,
 		       const uint8_t *unit, uint64_t *ret_entries)
@@ -189,8 +192,7 @@ int sv_fault(struct sv_store *s, const struct sv_need *need)
 	return r;
 }
 
-/* Whether the device answers at all: if not, that a page cannot be read says nothing of it. */
-static bool device_answers(struct sv_store *s)
+bool sv_device_answers(struct sv_store *s)
 {
 	struct sv_scratch *scratch = sv_scratch_get(s);
 	uint8_t *data;
@@ -204,7 +206,7 @@ int sv_fault_or_lose(struct sv_store *s, const struct sv_need *need)
 {
 	int r = sv_fault(s, need);
 
-	if (r != -EIO || !device_answers(s))
+	if (r != -EIO || !sv_device_answers(s))
 		return r;
 	pthread_mutex_lock(&s->lock);
 	r = sv_map_lose(&s->map, need);
@@ -332,6 +334,25 @@ int sv_append_and_apply(struct sv_store *s, struct sv_part *part, uint32_t flags
 	return sv_apply_rest(s);
 }
 
+/* Replay writes nothing, so it cannot clean a map that is full of dirty pages: it gets more room
+ * (recover.c, R4). */
+static int more_pages(struct sv_store *s)
+{
+	uint64_t now_bytes = s->map.pool_pages * sizeof(struct sv_page);
+	int r;
+
+	if (now_bytes >= REPLAY_RAM_MOST_BYTES) {
+		sv_why("what was written since the last root needs more than %u MiB of memory to "
+		       "be found again",
+		       REPLAY_RAM_MOST_BYTES >> 20);
+		return -ENOMEM;
+	}
+	pthread_mutex_lock(&s->lock);
+	r = sv_map_resize(&s->map, 2 * now_bytes);
+	pthread_mutex_unlock(&s->lock);
+	return r < 0 ? r : -EAGAIN;
+}
+
 int sv_apply_part(struct sv_store *s, const struct sv_head *head, const uint8_t *buf)
 {
 	struct sv_cur c = sv_cur_over((uint8_t *)buf + SV_HEAD_FIXED_BYTES,
@@ -353,6 +374,8 @@ int sv_apply_part(struct sv_store *s, const struct sv_head *head, const uint8_t 
 			pthread_mutex_unlock(&s->lock);
 			if (r == -EAGAIN && (r = sv_fault_or_lose(s, &need)) == 0)
 				r = -EAGAIN;
+			if (r == -ENOBUFS && s->recovering)
+				r = more_pages(s);
 		} while (r == -EAGAIN);
 		if (rec.type == SV_REC_DATA || rec.type == SV_REC_PAGE)
 			place += rec.stored_bytes;

@@ -645,7 +645,7 @@ int sv_find_slack(struct sv_store *s)
 		if (r != -EAGAIN)
 			continue;
 		pthread_mutex_unlock(&s->lock);
-		r = sv_fault(s, &need);
+		r = sv_fault_or_lose(s, &need); /* what is lost has no slack */
 		pthread_mutex_lock(&s->lock);
 	}
 	s->slack_known = r == 0;

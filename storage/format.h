@@ -37,6 +37,17 @@
 #define SV_MAX_LEVELS 8u
 #define SV_GAP_PAGES 4u /* between a batch and its successor, where the first is old */
 
+/* Epochs are told apart by their whole number, and ordered by this part of it. */
+static inline uint64_t sv_epoch_ordinal(uint64_t epoch)
+{
+	return epoch >> SV_EPOCH_SALT_BITS;
+}
+
+static inline bool sv_epoch_is_later(uint64_t epoch, uint64_t than)
+{
+	return sv_epoch_ordinal(epoch) > sv_epoch_ordinal(than);
+}
+
 /* Where a batch's header lies, and what its successor will need of it. */
 struct sv_link {
 	uint32_t segment;

@@ -18,6 +18,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define NONE UINT32_MAX
@@ -128,6 +129,43 @@ static struct sv_page *page_new(struct sv_map *m, unsigned level, uint64_t index
 			      .hash_next = *bucket};
 	*bucket = (uint32_t)(p - m->pool);
 	return p;
+}
+
+/* Dirty pages first: of the clean ones as many as there is room for. */
+static int copy_pages(struct sv_map *to, const struct sv_map *from, bool dirty)
+{
+	for (uint32_t i = 0; i < from->fresh; i++) {
+		const struct sv_page *p = &from->pool[i];
+		struct sv_page *copy;
+
+		if (!p->used || p->dirty != dirty)
+			continue;
+		if (to->fresh == to->pool_pages)
+			return dirty ? -ENOBUFS : 0;
+		copy = page_new(to, p->level, p->index, p->where);
+		memcpy(copy->e, p->e, sizeof(copy->e));
+		if (dirty)
+			sv_map_mark(to, copy);
+	}
+	return 0;
+}
+
+int sv_map_resize(struct sv_map *m, uint64_t ram_bytes)
+{
+	struct sv_map other;
+	int r = sv_map_init(&other, m->blocks, ram_bytes);
+
+	if (r < 0)
+		return r;
+	other.mapped = m->mapped;
+	other.top = m->top;
+	r = copy_pages(&other, m, true); /* P2 */
+	if (r == 0)
+		r = copy_pages(&other, m, false);
+	sv_map_free(r == 0 ? m : &other);
+	if (r == 0)
+		*m = other;
+	return r;
 }
 
 void sv_map_mark(struct sv_map *m, struct sv_page *p)

@@ -43,6 +43,9 @@ struct sv_map {
 int sv_map_init(struct sv_map *map, uint64_t blocks, uint64_t ram_bytes);
 void sv_map_free(struct sv_map *map);
 
+/* Another bound, with all dirty pages kept; pages move. -ENOMEM; -ENOBUFS: they are too many. */
+int sv_map_resize(struct sv_map *map, uint64_t ram_bytes);
+
 /*
  * All of these: 0, -EAGAIN with *need filled (nothing changed), or -ENOBUFS: every page in memory
  * is dirty and a checkpoint must come first.

@@ -65,16 +65,11 @@ static int read_at(struct attempt *a, uint64_t place, uint32_t len_bytes)
 
 /* ---- A1: whose it is ---- */
 
-static uint64_t ordinal(uint64_t epoch)
-{
-	return epoch >> SV_EPOCH_SALT_BITS;
-}
-
 /* Not this session, and none that recovery accepted before it. A session that found nothing of
  * this one has its number, with another salt. */
 static bool is_later(const struct sv_store *s, uint64_t epoch)
 {
-	return epoch != s->log.epoch && ordinal(epoch) >= ordinal(s->log.epoch);
+	return epoch != s->log.epoch && !sv_epoch_is_later(s->log.epoch, epoch);
 }
 
 /*

@@ -8,6 +8,11 @@
  * The root that replay starts from may be newer than the one the walk started from (R2): it was
  * accepted with everything before it. It must be older than the first move whose target is gone
  * (M2), since its pages may name that target.
+ *
+ * R4  A page that replay made dirty stays in memory until the first checkpoint of this session:
+ *     nothing may be written before the state is known, and when it is opened for reading nothing
+ *     at all. So the bound of the map gives way, up to a limit, where another host had a higher
+ *     one; a session for writing returns to its own with a checkpoint before anything else.
  */
 #include <assert.h>
 #include <errno.h>

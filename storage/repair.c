@@ -11,6 +11,8 @@
  *     what of the new session is whole as its end, and the same state.
  * X2  What an anchor's place held is given to the caller first, who keeps it.
  * X3  Of the two anchors one is whole at any time, or was bad before.
+ * X4  The gate stays where it was until lie_window bytes followed these anchors: a stick may lose
+ *     all of this session, and then the old chain is what the next repair needs.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -189,6 +191,7 @@ static int write_anchors(struct sv_repair *r)
 	e = save_anchors(r, buf);
 	first = anchor_is_whole(r, 0, buf) && !anchor_is_whole(r, s->anchor.segment_bytes, buf);
 	a.root = s->roots.v[s->roots.count - 1].root;
+	a.named_log_bytes = s->ledger.stick_written_bytes; /* X4 */
 	a.anchor_seq = r->anchor_seq + 1;
 	a.epoch = s->log.epoch;
 	a.opening = s->log.opening;

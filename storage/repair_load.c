@@ -202,13 +202,6 @@ static int find_end(struct sv_repair *r)
 
 /* ---- segments ---- */
 
-static bool newer(const struct sv_found *x, const struct sv_found *y)
-{
-	uint64_t a = x->epoch >> SV_EPOCH_SALT_BITS, b = y->epoch >> SV_EPOCH_SALT_BITS;
-
-	return a != b ? a > b : x->seq > y->seq;
-}
-
 static bool holds_something(const struct sv_repair *r, uint64_t segment)
 {
 	uint64_t grains = r->s->anchor.segment_bytes / SV_SCAN_GRAIN;
@@ -232,7 +225,7 @@ static int fill_segments(struct sv_repair *r)
 		const struct sv_found *f = &r->scan.v[i];
 
 		if (f->segment < segs->count &&
-		    (!newest[f->segment] || newer(f, newest[f->segment])))
+		    (!newest[f->segment] || sv_found_is_newer(f, newest[f->segment])))
 			newest[f->segment] = f;
 	}
 	for (uint64_t i = 2; i < segs->count; i++) {

@@ -21,7 +21,8 @@
  * N4  What a write may add, at its worst (raw, a leaf of its own), is below `space` before it is
  *     acknowledged (B2). What compresses, zeros and overwrites give the rest back when sealed.
  * N5  ENOSPC comes only after everything that waits was sealed, pages were written, units that
- *     are mostly dead were rewritten, and the device was asked for more.
+ *     are mostly dead were rewritten, and the device was asked for more. Where one of these fails
+ *     for another reason (no memory, a bad stick) and the rest does not help, that is the error.
  *
  * The last sixteenth of the space, at most 64 MiB, is the guest's own reserve: refused like the
  * rest until it is released for a guest that must write in order to delete (sv_store_grace).
@@ -212,8 +213,17 @@ static bool has_enough(const struct sv_store *s)
 	       s->segs.free + s->segs.pending >= wanted_segments(s);
 }
 
+/* That there is no room for a step, or that a group is half in the chain, is no error; the first
+ * other one is what the caller hears where nothing can be done. */
+static bool did_it(int r, int *error)
+{
+	if (r < 0 && r != -ENOSPC && r != -EBUSY && *error == 0)
+		*error = r;
+	return r == 0;
+}
+
 /* Asks the device for more; false when there is no more. */
-static bool grow(struct sv_store *s)
+static bool grow(struct sv_store *s, int *error)
 {
 	uint64_t step = GROW_BYTES / s->anchor.segment_bytes;
 	uint64_t count;
@@ -240,12 +250,14 @@ static bool grow(struct sv_store *s)
 	}
 	s->space_bytes = sv_capacity_bytes(s);
 	pthread_mutex_unlock(&s->lock);
-	return r == 0;
+	return did_it(r, error);
 }
 
 bool sv_grow_ahead(struct sv_store *s)
 {
-	return grow(s);
+	int error = 0;
+
+	return grow(s, &error);
 }
 
 /* More than half of what is written is garbage: cleaning is cheaper than growing. */
@@ -258,23 +270,23 @@ static bool mostly_garbage(const struct sv_store *s)
 				 (64u << 20);
 }
 
-static bool checkpoint(struct sv_store *s, uint64_t least_bytes)
+static bool checkpoint(struct sv_store *s, uint64_t least_bytes, int *error)
 {
 	bool did = false;
 
 	pthread_mutex_lock(&s->commit);
 	if (s->ledger.stick_written_bytes - s->root_log_bytes > least_bytes && !s->sealing)
-		did = sv_checkpoint_locked(s) == 0;
+		did = did_it(sv_checkpoint_locked(s), error);
 	pthread_mutex_unlock(&s->commit);
 	return did;
 }
 
 /* What is not flushed does not count as settled. */
-static bool settle(struct sv_store *s)
+static bool settle(struct sv_store *s, int *error)
 {
 	uint64_t gate = s->segs.gate_seq;
 
-	if (!s->log.unflushed_bytes || sv_log_flush(s) < 0)
+	if (!s->log.unflushed_bytes || !did_it(sv_log_flush(s), error))
 		return false;
 	pthread_mutex_lock(&s->lock);
 	sv_update_gate(s);
@@ -282,12 +294,14 @@ static bool settle(struct sv_store *s)
 	return s->segs.gate_seq > gate || sv_anchor_due(s);
 }
 
-/* One step towards more free segments; false when there is none left. With cleaning held. */
-static bool step(struct sv_store *s)
+/* One step towards more free segments; false when there is none left, with the error of what was
+ * tried and failed, or 0. With cleaning held. */
+static bool step(struct sv_store *s, int *ret_error)
 {
 	uint64_t free_before;
 	bool progress = false, garbage, moved, clean, waits;
 
+	*ret_error = 0;
 	pthread_mutex_lock(&s->lock);
 	free_before = s->segs.free;
 	sv_update_gate(s);
@@ -297,22 +311,32 @@ static bool step(struct sv_store *s)
 		s->segs.free >= PASS_SEGMENTS;
 	waits = s->segs.pending > 0 || s->segs.free < needed_segments(s);
 	pthread_mutex_unlock(&s->lock);
-	if (moved || (!garbage && grow(s)))
+	if (moved || (!garbage && grow(s, ret_error)))
 		return true;
 	if (sv_anchor_due(s))
-		return sv_write_anchors(s) == 0;
-	if (checkpoint(s, s->anchor.checkpoint_bytes)) /* N3 */
+		return did_it(sv_write_anchors(s), ret_error);
+	if (checkpoint(s, s->anchor.checkpoint_bytes, ret_error)) /* N3 */
 		return true;
 	if (clean)
-		sv_clean_pass(s, false, &progress);
-	return progress || (waits && checkpoint(s, s->anchor.checkpoint_bytes / 4)) || grow(s) ||
-	       checkpoint(s, 0) || settle(s);
+		(void)did_it(sv_clean_pass(s, false, &progress), ret_error);
+	return progress || (waits && checkpoint(s, s->anchor.checkpoint_bytes / 4, ret_error)) ||
+	       grow(s, ret_error) || checkpoint(s, 0, ret_error) || settle(s, ret_error);
+}
+
+/* What a caller hears where there is no room: that, or what kept it from being made. */
+static int no_room(struct sv_store *s, int error)
+{
+	if (sv_is_detached(s))
+		return -ENODEV;
+	if (error < 0)
+		return error;
+	return sv_device_answers(s) ? -ENOSPC : -EIO; /* the cleaner passes over what is bad */
 }
 
 int sv_make_room(struct sv_store *s)
 {
 	bool enough;
-	int r;
+	int r, error = 0;
 
 	pthread_mutex_lock(&s->lock);
 	r = s->log.flush_error;
@@ -325,13 +349,15 @@ int sv_make_room(struct sv_store *s)
 		pthread_mutex_lock(&s->lock);
 		enough = has_enough(s);
 		pthread_mutex_unlock(&s->lock);
-		if (enough || !step(s))
+		if (enough || !step(s, &error))
 			break;
 	}
 	pthread_mutex_lock(&s->lock);
-	r = s->segs.free >= group_segments(s) ? 0 : -ENOSPC;
-	if (r < 0 && sv_is_detached(s))
-		r = -ENODEV; /* nothing could be done about it */
+	enough = s->segs.free >= group_segments(s);
+	pthread_mutex_unlock(&s->lock);
+	if (!enough)
+		r = no_room(s, error);
+	pthread_mutex_lock(&s->lock);
 	if (r == -ENOSPC && s->state == SV_OK)
 		s->state = SV_FULL;
 	sv_review_room(s);
@@ -343,6 +369,7 @@ int sv_make_room(struct sv_store *s)
 bool sv_keep_room(struct sv_store *s)
 {
 	bool want, did = false;
+	int error;
 
 	if (sv_is_detached(s))
 		return false;
@@ -352,20 +379,21 @@ bool sv_keep_room(struct sv_store *s)
 	       s->segs.free + s->segs.pending < wanted_segments(s);
 	pthread_mutex_unlock(&s->lock);
 	if (want)
-		did = step(s);
+		did = step(s, &error);
 	pthread_mutex_unlock(&s->cleaning);
 	return did;
 }
 
 /* Units of which most blocks are dead, anew, until there is room again; whether any was. */
-static bool squeeze(struct sv_store *s)
+static bool squeeze(struct sv_store *s, int *error)
 {
 	uint64_t before = s->segs.live_bytes;
-	bool progress = sv_make_room(s) == 0 && sv_find_slack(s) == 0, enough = false;
+	bool progress = did_it(sv_make_room(s), error) && did_it(sv_find_slack(s), error);
+	bool enough = false;
 
 	pthread_mutex_lock(&s->cleaning);
 	for (uint64_t i = 0; progress && !enough && i < s->segs.count; i++) {
-		if (sv_clean_pass(s, true, &progress) < 0)
+		if (!did_it(sv_clean_pass(s, true, &progress), error))
 			break;
 		pthread_mutex_lock(&s->lock);
 		enough = has_room_again(s, s->space_bytes) ||
@@ -379,7 +407,7 @@ static bool squeeze(struct sv_store *s)
 int sv_find_space(struct sv_store *s)
 {
 	bool waits, dirty, more;
-	int r;
+	int r = 0, error = 0;
 
 	pthread_mutex_lock(&s->lock);
 	waits = s->arena.free_slots < s->arena.slots || s->sealed_stamp != s->stamp;
@@ -389,14 +417,18 @@ int sv_find_space(struct sv_store *s)
 		return sv_seal(s, s->stamp, false);
 	if (dirty)
 		return sv_store_checkpoint(s);
-	if (squeeze(s))
+	if (squeeze(s, &error))
 		return 0;
 	pthread_mutex_lock(&s->cleaning);
 	more = ask_device(s);
 	pthread_mutex_unlock(&s->cleaning);
 	pthread_mutex_lock(&s->lock);
-	r = more || sv_has_space(s, 1) ? 0 : -ENOSPC;
-	if (r < 0)
+	more |= sv_has_space(s, 1);
+	pthread_mutex_unlock(&s->lock);
+	if (!more)
+		r = no_room(s, error);
+	pthread_mutex_lock(&s->lock);
+	if (r == -ENOSPC)
 		s->state = SV_FULL;
 	pthread_mutex_unlock(&s->lock);
 	return r;

@@ -14,9 +14,7 @@
 
 #define CHUNK_BYTES (1u << 20)
 #define STEP_BYTES 4096u /* the smallest page */
-#define HEAD_MAX_BYTES (4u << 20)
-#define MEND_MAX_BYTES (64u << 10)
-#define MEND_MOST 512u /* headers tried: each costs up to a second */
+#define MEND_MOST 512u	 /* headers tried: each costs up to a second */
 
 /* ---- one page ---- */
 
@@ -77,7 +75,7 @@ static uint32_t mend(uint8_t *bytes, size_t len, struct sv_head *ret_head)
 	uint32_t bits = SV_HEAD_FIXED_BYTES * 8;
 	struct sv_head h;
 
-	if (sv_head_peek(bytes, len, &h) == 0 && h.head_bytes <= MEND_MAX_BYTES)
+	if (sv_head_peek(bytes, len, &h) == 0 && h.head_bytes <= SV_HEAD_MAX_BYTES)
 		bits = h.head_bytes * 8;
 	for (uint32_t i = 0; i < bits && i / 8 < len; i++) {
 		bool good;
@@ -150,7 +148,7 @@ static int scan_chunk(struct sv_scan *scan, struct window *w, uint64_t size_byte
 	uint64_t left = size_bytes - w->from;
 	int r;
 
-	w->len = sv_min64(left, CHUNK_BYTES + MEND_MAX_BYTES);
+	w->len = sv_min64(left, CHUNK_BYTES + SV_HEAD_MAX_BYTES);
 	r = sv_dev_read(w->dev, w->buf, w->len, w->from);
 	if (r == -EIO)
 		r = read_around(scan, w);
@@ -170,7 +168,7 @@ int sv_scan_run(struct sv_dev *dev, const struct sv_geometry *geo, sv_progress *
 	int r = 0;
 
 	scan.written = calloc(scan.grains, 1);
-	if (!scan.written || posix_memalign((void **)&w.buf, 4096, CHUNK_BYTES + MEND_MAX_BYTES))
+	if (!scan.written || posix_memalign((void **)&w.buf, 4096, CHUNK_BYTES + SV_HEAD_MAX_BYTES))
 		r = -ENOMEM;
 	for (; r == 0 && w.from < size; w.from += CHUNK_BYTES) {
 		r = scan_chunk(&scan, &w, size);

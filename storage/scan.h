@@ -51,6 +51,9 @@ struct sv_identity {
  * they say. -EMEDIUMTYPE: there are none. */
 int sv_scan_identify(struct sv_scan *scan, struct sv_identity *id);
 
+/* Whether x is the newer of two batches, each by itself. */
+bool sv_found_is_newer(const struct sv_found *x, const struct sv_found *y);
+
 /* Batches that prove each other, ascending, up to the newest one. */
 struct sv_chain {
 	const struct sv_found **v;

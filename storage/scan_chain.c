@@ -12,7 +12,7 @@
  *     checkpoint is counted once its root is appended, so the missing one was that root.
  * H4  Where a batch is missing that no flush is known to have covered, what follows it is what a
  *     cut left of writes that were never promised: it is set aside, and the tip is looked for
- * again.
+ *     again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -27,13 +27,11 @@ static int by_seq(const void *a, const void *b)
 	return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
-/* Whether x is newer than y, as a tip (H2). */
-static bool newer(const struct sv_found *x, const struct sv_found *y)
+/* H2 */
+bool sv_found_is_newer(const struct sv_found *x, const struct sv_found *y)
 {
-	uint64_t a = x->epoch >> SV_EPOCH_SALT_BITS, b = y->epoch >> SV_EPOCH_SALT_BITS;
-
-	if (a != b)
-		return a > b;
+	if (sv_epoch_ordinal(x->epoch) != sv_epoch_ordinal(y->epoch))
+		return sv_epoch_is_later(x->epoch, y->epoch);
 	return x->seq != y->seq ? x->seq > y->seq : x->log_bytes > y->log_bytes;
 }
 
@@ -43,7 +41,7 @@ static const struct sv_found *find_tip(const struct sv_scan *scan)
 
 	for (size_t i = 0; i < scan->count; i++)
 		if (!(scan->v[i].flags & SV_BATCH_APART) && !scan->v[i].set_aside &&
-		    (!tip || newer(&scan->v[i], tip)))
+		    (!tip || sv_found_is_newer(&scan->v[i], tip)))
 			tip = &scan->v[i];
 	return tip;
 }

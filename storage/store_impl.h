@@ -318,6 +318,8 @@ int sv_fault(struct sv_store *s, const struct sv_need *need);
 /* The same for who is about to change what is under it: a damaged page gives way to one that says
  * what is lost. */
 int sv_fault_or_lose(struct sv_store *s, const struct sv_need *need);
+/* Whether it can be read at all: if not, that a page or a unit cannot be says nothing of it. */
+bool sv_device_answers(struct sv_store *s);
 
 /* ---- commit.c: sealing ---- */
 /* The log is flushed when so many bytes of it are not, whoever asks. */
@@ -336,13 +338,14 @@ uint64_t sv_grace_bytes(const struct sv_store *s);
 uint64_t sv_dense_bytes(const struct sv_store *s);
 /* Whether so many more blocks may be acknowledged (N4). With lock held. */
 bool sv_has_space(const struct sv_store *s, uint64_t blocks);
-/* One step towards space where there is none: 0 to try again, -ENOSPC at the end of means (N5).
+/* One step towards space where there is none: 0 to try again, -ENOSPC at the end of means (N5);
+ * what else failed on the way there, where it was that which left none.
  * Call without locks. */
 int sv_find_space(struct sv_store *s);
 /* After live bytes went down or the limit up: takes the guest's reserve back and ends the state
  * `full`, with some room to spare. With lock held. */
 void sv_review_room(struct sv_store *s);
-/* Frees segments until one more group fits: call without locks. -ENOSPC. */
+/* Frees segments until one more group fits: call without locks. Errors as above. */
 int sv_make_room(struct sv_store *s);
 /* One step of idle work; false when there is none. */
 bool sv_keep_room(struct sv_store *s);

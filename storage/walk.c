@@ -143,11 +143,6 @@ static int try_successor(struct sv_store *s, struct sv_walk *w, uint32_t segment
 	return r < 0 ? r : 1;
 }
 
-static bool is_later_epoch(uint64_t epoch, uint64_t than)
-{
-	return epoch >> SV_EPOCH_SALT_BITS > than >> SV_EPOCH_SALT_BITS;
-}
-
 /* The opening of a later epoch at the start of the segment named next (W4): 1, 0 or an errno. */
 static int try_opening(struct sv_store *s, struct sv_walk *w)
 {
@@ -166,7 +161,7 @@ static int try_opening(struct sv_store *s, struct sv_walk *w)
 		w->peeked_epoch = h.epoch;
 		memcpy(w->peeked_prev_hash, h.prev_hash, SV_HASH_BYTES);
 	}
-	if (!w->peeked_opening || !is_later_epoch(w->peeked_epoch, last->epoch) ||
+	if (!w->peeked_opening || !sv_epoch_is_later(w->peeked_epoch, last->epoch) ||
 	    memcmp(w->peeked_prev_hash, last->hash, SV_HASH_BYTES) != 0)
 		return 0;
 	return try_successor(s, w, last->next_segment, 0);
@@ -459,7 +454,8 @@ static void collect_told(struct sv_walk *w, uint64_t anchor_epoch)
 			if (rec.type == SV_REC_DAMAGE && rec.seq < v->seq &&
 			    w->damages < SV_DAMAGES_MAX)
 				w->damaged[w->damages++] = rec.seq;
-			else if (rec.type == SV_REC_LOSS && is_later_epoch(v->epoch, anchor_epoch))
+			else if (rec.type == SV_REC_LOSS &&
+				 sv_epoch_is_later(v->epoch, anchor_epoch))
 				w->lost_flushed += rec.count;
 	}
 	w->damages_told = w->damages;

@@ -43,6 +43,10 @@
 #define BIG_BYTES (200 * KIB)
 #define FILL_BYTES (50 * KIB)
 #define NTH_MOST 3000u
+#define FULL_MOST_BYTES (3072 * KIB)
+#define UNIT_BYTES (32 * KIB) /* eight blocks that shrink to half: one unit */
+#define FULL_FROM (512 * KIB) /* units before it, most of them dead; raw blocks behind it */
+#define NEAR_BYTES (64 * KIB)
 
 enum call { CALL_ALLOC, CALL_READ, CALL_WRITE, CALL_FLUSH, CALL_GROW, CALLS };
 static const char *const call_names[CALLS] = {"allocation", "read", "write", "flush", "growth"};
@@ -112,7 +116,7 @@ void *__wrap_mmap64(void *at, size_t len, int prot, int flags, int fd, off_t off
 struct medium {
 	uint8_t bytes[MOST_BYTES], stable[MOST_BYTES];
 	bool dirty[MOST_BYTES / SECTOR_BYTES];
-	uint64_t size_bytes;
+	uint64_t size_bytes, most_bytes;
 	uint64_t failed_flushes; /* that were noticed */
 	const struct dev_faulty *faults;
 };
@@ -181,7 +185,7 @@ static int mem_discard(struct sv_dev *dev, uint64_t off_bytes, uint64_t len_byte
 
 static int mem_grow(struct sv_dev *dev, uint64_t size_bytes)
 {
-	if (size_bytes > MOST_BYTES)
+	if (size_bytes > medium_of(dev)->most_bytes)
 		return -ENOSPC;
 	if (size_bytes > medium_of(dev)->size_bytes)
 		medium_of(dev)->size_bytes = size_bytes;
@@ -191,7 +195,7 @@ static int mem_grow(struct sv_dev *dev, uint64_t size_bytes)
 static int mem_geometry(struct sv_dev *dev, struct sv_geometry *ret_geometry)
 {
 	*ret_geometry = (struct sv_geometry){.size_bytes = medium_of(dev)->size_bytes,
-					     .max_bytes = MOST_BYTES,
+					     .max_bytes = medium_of(dev)->most_bytes,
 					     .sector_bytes = 512,
 					     .page_bytes = 4 * KIB,
 					     .erase_bytes = SEGMENT_BYTES};
@@ -222,8 +226,9 @@ struct world {
 	uint8_t *buf, *disk;
 };
 
-/* Where a verb begins: a store that was just made, one that was closed, one that was not. */
-enum begin { FRESH, CLOSED, CRASHED, BEGINS };
+/* Where a verb begins: a store that was just made, one that was closed, one that was not; one that
+ * has room only for who rewrites units of which most blocks are dead. */
+enum begin { FRESH, CLOSED, CRASHED, NEARLY_FULL, BEGINS };
 static struct medium bases[BEGINS];
 static struct model_disk base_models[BEGINS];
 
@@ -294,16 +299,59 @@ static void session(struct world *w, uint64_t number)
 	flushed(w);
 }
 
+/* Units of eight blocks of which one is left: what the others took comes free only when the unit is
+ * written anew. */
+static void put_dead_units(struct world *w)
+{
+	struct prng rng = {5};
+
+	for (uint64_t off = 0; off < FULL_FROM; off += 512) /* half of it zeros */
+		prng_fill(&rng, memset(w->buf + off, 0, 512), 256);
+	model_write(&w->model, w->buf, FULL_FROM, 0);
+	assert_int_equal(sv_store_write(w->store, w->buf, FULL_FROM, 0), 0);
+	flushed(w);
+	for (uint64_t off = 0; off < FULL_FROM; off += UNIT_BYTES) {
+		model_discard(&w->model, UNIT_BYTES - 4 * KIB, off + 4 * KIB);
+		assert_int_equal(sv_store_discard(w->store, UNIT_BYTES - 4 * KIB, off + 4 * KIB),
+				 0);
+	}
+	flushed(w);
+}
+
+/* Those, and raw blocks until little is free. */
+static void fill_nearly(struct world *w)
+{
+	uint64_t at = FULL_FROM;
+	struct sv_status st;
+
+	assert_int_equal(open_store(w, false), 0);
+	put_dead_units(w);
+	for (;; at += 8 * KIB) {
+		assert_int_equal(sv_store_checkpoint(w->store), 0);
+		sv_store_status(w->store, &st);
+		if (st.used_bytes + 24 * KIB > st.capacity_bytes)
+			break;
+		assert_true(at < DISK_BYTES - NEAR_BYTES);
+		assert_int_equal(put(w, 8 * KIB, at, at), 0);
+		flushed(w);
+	}
+	assert_int_equal(sv_store_close(w->store), 0);
+	w->dev = new_dev(w);
+}
+
 static void make_base(enum begin begin)
 {
 	struct world w = {.medium = &bases[begin]};
 
 	w.medium->size_bytes = START_BYTES;
+	w.medium->most_bytes = begin == NEARLY_FULL ? FULL_MOST_BYTES : MOST_BYTES;
 	w.buf = calloc(1, DISK_BYTES);
 	model_init(&w.model, DISK_BYTES);
 	w.dev = new_dev(&w);
 	assert_int_equal(format_store(&w), 0);
-	for (uint64_t number = 0; begin != FRESH && number < 3; number++) {
+	if (begin == NEARLY_FULL)
+		fill_nearly(&w);
+	for (uint64_t number = 0; (begin == CLOSED || begin == CRASHED) && number < 3; number++) {
 		session(&w, number);
 		if (number == 1 || begin == CLOSED)
 			assert_int_equal(sv_store_close(w.store), 0);
@@ -338,6 +386,12 @@ static int verb_open_read_only(struct world *w)
 static int verb_write(struct world *w)
 {
 	return sv_store_write(w->store, w->buf, BIG_BYTES, 100 * KIB);
+}
+
+/* The last blocks of the disk: they have room, though it must be looked for. */
+static int verb_write_near(struct world *w)
+{
+	return sv_store_write(w->store, w->buf, NEAR_BYTES, DISK_BYTES - NEAR_BYTES);
 }
 
 static int verb_small(struct world *w)
@@ -445,6 +499,8 @@ static const struct verb {
 	{"clean", verb_clean, NEEDS_DIRTY, CLOSED, 0, 0, 0, 0, false, false},
 	{"check", verb_check, NEEDS_STORE, CLOSED, 0, 0, 0, 0, false, false},
 	{"fill", verb_fill, NEEDS_STORE, FRESH, 0, 0, 0, 0, true, false},
+	{"write, nearly full", verb_write_near, NEEDS_STORE, NEARLY_FULL, NEAR_BYTES,
+	 DISK_BYTES - NEAR_BYTES, 0, 0, false, false},
 	{"close", verb_close, NEEDS_DIRTY, CLOSED, 0, 0, 0, 0, true, false},
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
@@ -675,7 +731,7 @@ static void each_call_fails(void **state)
 					assert_true(f.nth < NTH_MOST);
 				}
 			}
-		print_message("%-14s %u faults\n", verbs[f.verb].name, of_verb);
+		print_message("%-18s %u faults\n", verbs[f.verb].name, of_verb);
 		met += of_verb;
 	}
 	print_message("store_faults: %u faults\n", met);

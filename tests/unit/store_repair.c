@@ -13,6 +13,7 @@
 
 #include "dev_crash.h"
 #include "stickvm/repair.h"
+#include "store_impl.h"
 #include "store_life.h"
 #include "store_runner.h"
 
@@ -486,6 +487,77 @@ static void a_cut_repair_is_repaired(void **state)
 	print_message("store_repair: %" PRIu64 " cuts\n", cuts);
 }
 
+/* Segments that may be written again must hold nothing that the walk from the root which the
+ * anchors named before has to pass: not before lie_window bytes followed the repair's own anchors,
+ * since the stick may lose all of those (S1 to S3). */
+static unsigned look_at_gate(const struct world *w, struct sv_store *store, const char *what)
+{
+	uint64_t first = image_anchor(&w->life.image, 0).root.seq;
+	unsigned kept = 0;
+
+	assert_true(image_anchor(&w->life.image, 1).root.seq == first);
+	for (unsigned i = 0; i < w->count; i++) {
+		const struct sv_head *h = &w->batches[i].head;
+		const struct sv_seg *seg = &store->segs.v[h->segment];
+
+		if (h->seq < first)
+			continue;
+		kept++;
+		if (seg->usage.live_bytes == 0 && seg->role == SV_SEG_IDLE &&
+		    seg->usage.last_seq < store->segs.gate_seq)
+			fail_msg("%s: segment %u may be written again (gate %" PRIu64
+				 "), though batch %" PRIu64 " of the walk from %" PRIu64
+				 " lies in it",
+				 what, h->segment, store->segs.gate_seq, h->seq, first);
+	}
+	return kept;
+}
+
+/* Small writes and flushes for less than lie_window. */
+static void work_a_little(struct world *w, struct sv_store *store)
+{
+	uint64_t most = store->ledger.stick_written_bytes + store->anchor.lie_window_bytes / 2;
+	uint8_t block[SV_BLOCK_BYTES] = {1};
+
+	for (uint64_t n = 0; store->ledger.stick_written_bytes < most; n++) {
+		assert_int_equal(sv_store_write(store, block, sizeof(block),
+						n * sizeof(block) % w->life.disk_bytes /
+							sizeof(block) * sizeof(block)),
+				 0);
+		assert_int_equal(sv_store_flush(store), 0);
+	}
+}
+
+static void nothing_is_reused_too_early(void **state)
+{
+	struct sv_repair_result result;
+	struct store_image image;
+	unsigned kept = 0;
+
+	(void)state;
+	for (unsigned geometry = 0; geometry < GEOMETRIES; geometry++) {
+		struct world *w = world_make(geometry, 6, 150, false);
+
+		for (unsigned i = 0; i < KINDS; i++) {
+			struct sv_store *store;
+
+			image_copy(&w->life.image, &image);
+			image.segment_bytes = w->life.image.segment_bytes;
+			image.page_bytes = w->life.image.page_bytes;
+			kinds[i].apply(w, &image);
+			assert_int_equal(repair(&image, w->life.disk_bytes, false, &result), 0);
+			store = life_must_open(&way, &image, false);
+			kept += look_at_gate(w, store, kinds[i].name);
+			work_a_little(w, store);
+			look_at_gate(w, store, kinds[i].name);
+			sv_store_abandon(store);
+			store_image_free(&image);
+		}
+		world_free(w);
+	}
+	assert_true(kept > 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -493,6 +565,7 @@ int main(void)
 		cmocka_unit_test(a_dry_run_changes_nothing),
 		cmocka_unit_test(what_is_replaced_is_kept),
 		cmocka_unit_test(a_cut_repair_is_repaired),
+		cmocka_unit_test(nothing_is_reused_too_early),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
