@@ -52,7 +52,8 @@ read_all
 
 # Removed, cut and scribbled over while the disk is in use.
 fio --name=cut --filename="$mnt/disk.raw" --rw=randrw --bs=4k --size=16M --verify=crc32c \
-	--runtime=4 --time_based --verify_fatal=1 --output="$work/fio" &
+	--runtime=4 --time_based --verify_fatal=1 --verify_state_save=0 \
+	--output="$work/fio" &
 fio=$!
 for _ in 1 2 3 4 5; do
 	sleep 0.5
