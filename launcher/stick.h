@@ -84,12 +84,12 @@ struct stick_geometry {
 };
 int stick_note_probe(struct stick *stick, const struct measured *measured,
 		     const struct stick_geometry *geometry, struct err *err);
-/* The same when the store is about to go: its history is kept here, too, and with `deleted` added
- * to that of the others. It may be NULL. */
+/* As stick_note, when the store is about to go: its history (may be NULL) is kept here, too, and
+ * with `deleted` added to that of the others. */
 int stick_note_last(struct stick *stick, const uint8_t id[SV_STORE_ID_BYTES], const char *vm,
 		    const struct sv_ledger *ledger, const struct sv_history *history, bool deleted,
 		    struct err *err);
-/* The same in memory only, for a report on a stick that cannot be written. */
+/* As stick_note, in memory only: for a report on a stick that cannot be written. */
 int stick_note_memory(struct stick *stick, const char *id, const char *vm,
 		      const struct sv_ledger *ledger);
 void stick_id_text(const uint8_t id[SV_STORE_ID_BYTES], char ret_text[40]);
