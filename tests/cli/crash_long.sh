@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # crash_long: a million distinct crash images, all sequences of three verbs in every mode, threads
-# that are cut, and sticks of real endurance written to death. STICKVM_CRASH_IMAGES: another number of images.
+# that are cut, and sticks of real endurance written to death. STICKVM_CRASH_IMAGES: another number
+# of images.
 # test-labels: long once
 # test-timeout: 14400
 set -euo pipefail
