@@ -481,7 +481,6 @@ static void leave_gap(struct sv_store *s)
 		s->apart_offset += SV_GAP_PAGES * s->anchor.page_bytes;
 		s->apart_offset = sv_min64(s->apart_offset, s->anchor.segment_bytes);
 	}
-	s->apart_log_bytes = s->ledger.stick_written_bytes;
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -143,8 +143,10 @@ static unsigned store_compressed(struct sv_store *s, struct sv_part *part, uint3
 				 ? 2 * n
 				 : (n > 1 ? n : 2);
 	unit.blocks = (uint8_t)n;
+	pthread_mutex_lock(&s->lock); /* the cleaner's headers carry the ledger, too */
 	s->ledger.compression_saved_bytes +=
 		n * SV_RAW_UNIT_BYTES - sv_unit_stored(unit.payload_bytes);
+	pthread_mutex_unlock(&s->lock);
 	add_unit(s, part, &unit, v[at].lba);
 	return n;
 }

@@ -373,6 +373,7 @@ int sv_part_append_apart(struct sv_store *s, struct sv_part *part)
 	if (r < 0)
 		return r;
 	s->apart_offset += h.total_bytes;
+	s->apart_log_bytes = s->ledger.stick_written_bytes; /* for the gap: clean.c */
 	note_used(s, &h);
 	pthread_mutex_unlock(&s->lock);
 	return 0;

@@ -449,8 +449,9 @@ int sv_convert(struct sv_store *s, uint32_t segment, bool (*go_on)(struct sv_sto
 			r = -EINTR;
 		if (r == 0)
 			r = sv_log_write(s, zeros, chunk, sv_place(s, segment, off));
-		if (r == 0)
-			s->ledger.convert_bytes += chunk;
+		pthread_mutex_lock(&s->lock);
+		s->ledger.convert_bytes += r == 0 ? chunk : 0;
+		pthread_mutex_unlock(&s->lock);
 	}
 	if (r == 0)
 		r = sv_io_flush(s);

@@ -327,9 +327,14 @@ uint64_t dev_crash_writes(const struct dev_crash *medium)
 	return medium->writes;
 }
 
-uint64_t dev_crash_recorded(const struct dev_crash *medium)
+uint64_t dev_crash_recorded(struct dev_crash *medium)
 {
-	return medium->recorded;
+	uint64_t recorded;
+
+	pthread_mutex_lock(&medium->lock);
+	recorded = medium->recorded;
+	pthread_mutex_unlock(&medium->lock);
+	return recorded;
 }
 
 uint64_t dev_crash_flushes(const struct dev_crash *medium)

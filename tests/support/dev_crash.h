@@ -57,7 +57,7 @@ void dev_crash_power_off(struct dev_crash *medium, const struct dev_crash_cut *c
 bool dev_crash_dead(const struct dev_crash *medium);
 uint64_t dev_crash_writes(const struct dev_crash *medium);
 /* The same since dev_crash_record: what a fork's cut counts. */
-uint64_t dev_crash_recorded(const struct dev_crash *medium);
+uint64_t dev_crash_recorded(struct dev_crash *medium);
 uint64_t dev_crash_flushes(const struct dev_crash *medium);
 /* Of the last cut. */
 void dev_crash_last_report(const struct dev_crash *medium, struct dev_crash_report *ret_report);

@@ -111,8 +111,10 @@ static int mem_seek(void *ctx, enum sv_seek what, uint64_t off_bytes, uint64_t *
 
 	if (disk->detached)
 		return -ENODEV;
+	pthread_mutex_lock(&disk->lock);
 	while (block < blocks && disk->mapped[block] != (what == SV_SEEK_DATA))
 		block++;
+	pthread_mutex_unlock(&disk->lock);
 	if (block == blocks && what == SV_SEEK_DATA)
 		return -ENXIO;
 	off_bytes = block * 4096 > off_bytes ? block * 4096 : off_bytes;
@@ -128,8 +130,10 @@ static void mem_status(void *ctx, struct sv_status *ret_status)
 				   .epoch = 7,
 				   .free_segments = 5};
 
+	pthread_mutex_lock(&disk->lock);
 	for (uint64_t i = 0; i < (disk->size_bytes + 4095) / 4096; i++)
 		status.mapped_bytes += disk->mapped[i] ? 4096 : 0;
+	pthread_mutex_unlock(&disk->lock);
 	status.used_bytes = status.mapped_bytes;
 	status.state = disk->detached ? SV_DETACHED : SV_OK;
 	status.session.flushes = atomic_load(&disk->flushes);

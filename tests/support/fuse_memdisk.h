@@ -15,8 +15,8 @@ struct memdisk {
 	pthread_mutex_t lock; /* orders reads and writes, not the sleeps */
 
 	/* Set by the test before the mount, or while nothing is in flight. */
-	unsigned write_sleep_ms, flush_sleep_ms, read_sleep_ms;
-	int write_error, read_error, flush_error;
+	atomic_uint write_sleep_ms, flush_sleep_ms, read_sleep_ms;
+	atomic_int write_error, read_error, flush_error;
 	atomic_bool detached; /* at any time: calls give -ENODEV, and the status says so */
 
 	atomic_uint reads, writes, flushes, discards; /* calls */

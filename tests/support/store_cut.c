@@ -22,7 +22,8 @@
  *      flushed batches were lost; and it must not say so where none was. A loss that nothing near
  *      the end tells may be found out by a later open, once.
  *  J5  After a second cut, during that recovery: what a first open had shown is there, J1 to J3
- *      hold again. What the first open wrote may have covered what told of the loss.
+ *      hold again. What the first open wrote may have covered what told of the loss. The second
+ *      cut is of the same kind as the first: the stick lies, or tears, again.
  *  J6  The store works on, and survives another cut.
  *  J7  Where a clean close survived behind payload that did not, the loss is damage (DESIGN.md,
  *      "Ends of the log"): its blocks may give EIO, and all that can be read is of one state that
@@ -138,65 +139,6 @@ static void note_image(struct runner *run)
 		run->prints[run->print_count++] = dev_crash_print(run->medium);
 }
 
-/* Opens with a cut under way; then again (J5). */
-static bool recover_twice(struct runner *run, const struct bounds *first, uint64_t seed,
-			  size_t *ret_state)
-{
-	struct dev_crash_cut cut = {
-		.when = DEV_CRASH_BEFORE + (enum dev_crash_when)(seed / 3 % 3),
-		.write = 1 + seed / 9 % 6,
-		.seed = seed ^ 0x5eed,
-	};
-	struct bounds b = *first;
-	size_t shown;
-	bool opened;
-	int r;
-
-	opened = runner_open(run, &cut, &r);
-	if (!opened && r != -ENODEV)
-		return runner_failed(run, "open under a second cut: %s: %s", strerror(-r),
-				     sv_store_why());
-	if (opened && dev_crash_dead(run->medium)) {
-		/* The power went with the last write of the open: nobody was shown anything. */
-		runner_abandon(run);
-	} else if (opened) {
-		if (first->closed && !look_at_damage(run, first, ret_state))
-			return false;
-		if (run->damaged > 0)
-			return true;
-		if (!look(run, first, &shown))
-			return false;
-		runner_abandon(run);
-		dev_crash_power_off(run->medium, &cut);
-		b.floor = b.survived = b.newest = shown;
-		b.may_lose = false;
-	}
-	note_image(run);
-	b.told = false;
-	if (!recover(run, &b, ret_state))
-		return runner_failed(run, "after a second cut (%s)",
-				     opened ? "opened" : "not opened");
-	return true;
-}
-
-/* The store is used after the recovery, cut again, and used again (J6). */
-static bool go_on(struct runner *run, uint64_t seed)
-{
-	struct dev_crash_cut cut = {.seed = seed ^ 0xc07};
-	struct bounds b = {.may_be_said = run->unsaid};
-	size_t state;
-
-	run->rng.state = seed;
-	if (!runner_work(run, MORE_OPS))
-		return runner_failed(run, "after the recovery");
-	b.floor = b.survived = run->model.floor;
-	b.newest = run->model.count - 1;
-	runner_abandon(run);
-	dev_crash_power_off(run->medium, &cut);
-	note_image(run);
-	return recover(run, &b, &state) || runner_failed(run, "in a later cut");
-}
-
 /* The records that the medium had seen, and those of them that it had flushed. */
 static void find_ends(const struct runner *run, const struct dev_crash_cut *cut, size_t *ret_end,
 		      size_t *ret_flushed)
@@ -231,14 +173,110 @@ static struct bounds bounds_of(const struct runner *run, const struct dev_crash 
 	return b;
 }
 
-static bool cut_and_go_on(struct runner *run, const struct bounds *b, uint64_t seed)
+/* How the medium of this mode fails. */
+static void set_lies(const struct runner *run, struct dev_crash_cut *cut)
+{
+	uint64_t seed = cut->seed;
+
+	if (run->config.mode == RUNNER_LIAR)
+		cut->liar_bytes = run->geometry->lie_window_bytes * (1 + seed % 4) / 4;
+	if (run->config.mode == RUNNER_PAIRED)
+		cut->paired_bytes = run->geometry->page_bytes * (uint32_t)(1 + seed % 4);
+}
+
+/*
+ * What may come back after a second cut: on a stick that tears, the first opening may have taken
+ * some of what the first cut had left along; so it is looked at again. What a liar loses now was
+ * written since the first cut. In both the new opening itself may be lost after it was flushed,
+ * which anchors then tell.
+ */
+static void look_again(const struct runner *run, const struct runner *whole,
+		       const struct dev_crash_cut *first_cut, bool was_shown, struct bounds *b)
+{
+	struct bounds now;
+
+	b->may_be_said |= run->config.mode != RUNNER_PLAIN;
+	if (run->config.mode != RUNNER_PAIRED || was_shown) /* all of it had been flushed then */
+		return;
+	now = bounds_of(whole, run->medium, first_cut);
+	b->survived = now.survived;
+	b->may_lose |= now.may_lose;
+	b->closed = now.closed;
+}
+
+/* Opens with a cut under way; then again (J5). */
+static bool recover_twice(struct runner *run, const struct runner *whole,
+			  const struct dev_crash_cut *first_cut, const struct bounds *first,
+			  uint64_t seed, size_t *ret_state)
+{
+	struct dev_crash_cut cut = {
+		.when = DEV_CRASH_BEFORE + (enum dev_crash_when)(seed / 3 % 3),
+		.write = 1 + seed / 9 % 6,
+		.seed = seed ^ 0x5eed,
+	};
+	struct bounds b = *first;
+	size_t shown;
+	bool opened, was_shown = false;
+	int r;
+
+	set_lies(run, &cut);
+	opened = runner_open(run, &cut, &r);
+	if (!opened && r != -ENODEV)
+		return runner_failed(run, "open under a second cut: %s: %s", strerror(-r),
+				     sv_store_why());
+	if (opened && dev_crash_dead(run->medium)) {
+		/* The power went with the last write of the open: nobody was shown anything. */
+		runner_abandon(run);
+	} else if (opened) {
+		if (first->closed && !look_at_damage(run, first, ret_state))
+			return false;
+		if (run->damaged > 0)
+			return true;
+		if (!look(run, first, &shown))
+			return false;
+		runner_abandon(run);
+		dev_crash_power_off(run->medium, &cut);
+		was_shown = true;
+		b.floor = b.survived = b.newest = shown;
+		b.may_lose = false;
+	}
+	note_image(run);
+	look_again(run, whole, first_cut, was_shown, &b);
+	b.told = false;
+	if (!recover(run, &b, ret_state))
+		return runner_failed(run, "after a second cut (%s)",
+				     opened ? "opened" : "not opened");
+	return true;
+}
+
+/* The store is used after the recovery, cut again, and used again (J6). */
+static bool go_on(struct runner *run, uint64_t seed)
+{
+	struct dev_crash_cut cut = {.seed = seed ^ 0xc07};
+	struct bounds b = {.may_be_said = run->unsaid};
+	size_t state;
+
+	run->rng.state = seed;
+	if (!runner_work(run, MORE_OPS))
+		return runner_failed(run, "after the recovery");
+	b.floor = b.survived = run->model.floor;
+	b.newest = run->model.count - 1;
+	runner_abandon(run);
+	dev_crash_power_off(run->medium, &cut);
+	note_image(run);
+	return recover(run, &b, &state) || runner_failed(run, "in a later cut");
+}
+
+static bool cut_and_go_on(struct runner *run, const struct runner *whole_run,
+			  const struct dev_crash_cut *cut, const struct bounds *b, uint64_t seed)
 {
 	struct model_disk whole = run->model;
 	size_t state;
 	bool good;
 
 	note_image(run);
-	good = seed % 3 == 0 ? recover_twice(run, b, seed, &state) : recover(run, b, &state);
+	good = seed % 3 == 0 ? recover_twice(run, whole_run, cut, b, seed, &state)
+			     : recover(run, b, &state);
 	run->model = (struct model_disk){0}; /* it was borrowed */
 	if (!good || run->damaged > 0)	     /* nobody works on with that before a repair */
 		return good;
@@ -256,16 +294,13 @@ bool runner_cut(struct runner *run, enum dev_crash_when when, uint64_t write, ui
 	struct bounds b;
 	bool good;
 
-	if (run->config.mode == RUNNER_LIAR)
-		cut.liar_bytes = run->geometry->lie_window_bytes * (1 + seed % 4) / 4;
-	if (run->config.mode == RUNNER_PAIRED)
-		cut.paired_bytes = run->geometry->page_bytes * (uint32_t)(1 + seed % 4);
+	set_lies(run, &cut);
 	runner_prepare(&cut_run, &run->config);
 	cut_run.medium = dev_crash_fork(run->medium, &cut);
 	cut_run.max_bytes = run->max_bytes;
 	cut_run.model = run->model;
 	b = bounds_of(run, cut_run.medium, &cut);
-	good = cut_and_go_on(&cut_run, &b, seed);
+	good = cut_and_go_on(&cut_run, run, &cut, &b, seed);
 	run->losses += cut_run.losses;
 	run->losses_said += cut_run.losses_said;
 	run->losses_told += cut_run.losses_told;
