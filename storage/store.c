@@ -46,24 +46,6 @@ const char *sv_store_why(void)
 	return why;
 }
 
-uint64_t sv_now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
-uint64_t sv_now_ms(void)
-{
-	return sv_now_us() / 1000;
-}
-
-uint64_t sv_now_s(void)
-{
-	return (uint64_t)time(NULL);
-}
-
 /* ---- guest I/O ---- */
 
 static int check_range(const struct sv_store *s, uint64_t len, uint64_t off)

@@ -478,8 +478,10 @@ int sv_store_stage(struct sv_store *s);
 /* Everything but the device. */
 void sv_store_free(struct sv_store *s);
 void sv_why(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- now.c ---- */
+uint64_t sv_now_us(void); /* monotonic */
 uint64_t sv_now_ms(void);
-uint64_t sv_now_us(void);
-uint64_t sv_now_s(void);
+uint64_t sv_now_s(void); /* Unix time */
 
 #endif
