@@ -544,3 +544,17 @@ int sv_begin_epoch(struct sv_store *s)
 	s->log.flushed_seq = s->log.seq;
 	return r;
 }
+
+void sv_return_to_bound(struct sv_store *s)
+{
+	uint64_t pool_bytes = s->map.pool_pages * sizeof(struct sv_page);
+
+	if (pool_bytes <= s->opts.map_ram_bytes || sv_store_checkpoint(s) < 0)
+		return;
+	pthread_mutex_lock(&s->commit);
+	pthread_mutex_lock(&s->lock);
+	(void)sv_map_resize(&s->map, s->opts.map_ram_bytes);
+	s->space_bytes = sv_capacity_bytes(s);
+	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&s->commit);
+}

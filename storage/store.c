@@ -585,21 +585,6 @@ void sv_store_free(struct sv_store *s)
 	free(s);
 }
 
-/* R4: where that finds no room, the bound stays what replay made it. */
-static void return_to_bound(struct sv_store *s)
-{
-	uint64_t pool_bytes = s->map.pool_pages * sizeof(struct sv_page);
-
-	if (pool_bytes <= s->opts.map_ram_bytes || sv_store_checkpoint(s) < 0)
-		return;
-	pthread_mutex_lock(&s->commit);
-	pthread_mutex_lock(&s->lock);
-	(void)sv_map_resize(&s->map, s->opts.map_ram_bytes);
-	s->space_bytes = sv_capacity_bytes(s);
-	pthread_mutex_unlock(&s->lock);
-	pthread_mutex_unlock(&s->commit);
-}
-
 static int open_for_writing(struct sv_store *s)
 {
 	int r;
@@ -616,7 +601,7 @@ static int open_for_writing(struct sv_store *s)
 	if (r == -ENOSPC)
 		sv_why("there is no free segment to begin a session in");
 	if (r == 0)
-		return_to_bound(s);
+		sv_return_to_bound(s);
 	/* An opening uses a segment up: sessions that end before they write must not add up. */
 	if (r == 0)
 		r = sv_make_room(s);

@@ -423,6 +423,9 @@ int sv_walk_read(struct sv_store *s, struct sv_walk *walk, uint64_t place, uint3
 /* ---- recover.c ---- */
 int sv_recover(struct sv_store *s);
 int sv_begin_epoch(struct sv_store *s);
+/* After a replay that took more memory for the map than is its bound: a checkpoint, and back (R4);
+ * where that finds no room, it stays as it is. */
+void sv_return_to_bound(struct sv_store *s);
 
 /* ---- read.c ---- */
 int sv_read_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned blocks);
