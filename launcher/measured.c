@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KIB UINT64_C(1024)
+#include "stickvm/store.h"
+
 #define MIB (UINT64_C(1) << 20)
 
 #define FIELD(name, in_history)                                                                    \
@@ -133,12 +134,7 @@ uint64_t measured_batch_bytes(uint64_t write_rate)
 
 uint32_t measured_unit_bytes(uint64_t read_rate, uint64_t random_read_us)
 {
-	uint64_t bytes;
-
 	if (read_rate == 0 || random_read_us == 0)
 		return 0;
-	/* T(4K) + (u - 4K) / rate <= 1.25 T(4K) */
-	bytes = 4 * KIB + (uint64_t)((double)random_read_us * (double)read_rate / 4e6);
-	bytes = bytes > 64 * KIB ? 64 * KIB : bytes;
-	return (uint32_t)(bytes / 512 * 512);
+	return sv_unit_bytes((double)random_read_us * 1e3, (double)read_rate);
 }

@@ -14,24 +14,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "digest.h"
 #include "format.h"
-
-static void *take_memory(uint64_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
-static void give_memory(void *p, uint64_t bytes)
-{
-	if (p)
-		munmap(p, bytes);
-}
+#include "memory.h"
 
 static uint64_t units_bytes(const struct sv_ram_cache *c)
 {
@@ -52,9 +38,9 @@ int sv_ram_init(struct sv_ram_cache *c, uint64_t bytes)
 	if (slots < SV_UNIT_MAX_BLOCKS)
 		return 0;
 	c->slots_count = (uint32_t)slots;
-	c->slots = take_memory(slots * SV_BLOCK_BYTES);
-	c->next = take_memory(next_bytes(c));
-	c->unit = take_memory(units_bytes(c));
+	c->slots = sv_memory_take(slots * SV_BLOCK_BYTES);
+	c->next = sv_memory_take(next_bytes(c));
+	c->unit = sv_memory_take(units_bytes(c));
 	if (c->slots && c->next && c->unit &&
 	    sv_s3_init(&c->s3, slots * SV_BLOCK_BYTES, (uint32_t)slots) == 0)
 		return 0;
@@ -63,9 +49,9 @@ int sv_ram_init(struct sv_ram_cache *c, uint64_t bytes)
 
 void sv_ram_free(struct sv_ram_cache *c)
 {
-	give_memory(c->slots, (uint64_t)c->slots_count * SV_BLOCK_BYTES);
-	give_memory(c->next, next_bytes(c));
-	give_memory(c->unit, units_bytes(c));
+	sv_memory_give(c->slots, (uint64_t)c->slots_count * SV_BLOCK_BYTES);
+	sv_memory_give(c->next, next_bytes(c));
+	sv_memory_give(c->unit, units_bytes(c));
 	if (c->s3.v)
 		sv_s3_free(&c->s3);
 	pthread_mutex_destroy(&c->lock);

@@ -21,26 +21,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <stddef.h>
-#include <sys/mman.h>
+
+#include "memory.h"
 
 #define HITS_MOST 3u
 #define MOVE_HITS 2u /* in small, to enter main */
 #define WAYS 4u	     /* of a bucket of ghosts */
 #define GRAIN_BYTES 256u
-
-static void *take_memory(uint64_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
-static void give_memory(void *p, uint64_t bytes)
-{
-	if (p)
-		munmap(p, bytes);
-}
 
 static uint32_t power_above(uint32_t n)
 {
@@ -62,9 +49,9 @@ int sv_s3_init(struct sv_s3 *s3, uint64_t capacity_bytes, uint32_t objects)
 			     .ghost_clock = 1,
 			     .capacity_bytes = capacity_bytes,
 			     .small_bytes = capacity_bytes / 10};
-	s3->v = take_memory((uint64_t)s3->objects * sizeof(*s3->v));
-	s3->bucket = take_memory((uint64_t)buckets * sizeof(*s3->bucket));
-	s3->ghost = take_memory((uint64_t)buckets * 2 * sizeof(*s3->ghost));
+	s3->v = sv_memory_take((uint64_t)s3->objects * sizeof(*s3->v));
+	s3->bucket = sv_memory_take((uint64_t)buckets * sizeof(*s3->bucket));
+	s3->ghost = sv_memory_take((uint64_t)buckets * 2 * sizeof(*s3->ghost));
 	if (s3->v && s3->bucket && s3->ghost)
 		return 0;
 	sv_s3_free(s3);
@@ -73,9 +60,9 @@ int sv_s3_init(struct sv_s3 *s3, uint64_t capacity_bytes, uint32_t objects)
 
 void sv_s3_free(struct sv_s3 *s3)
 {
-	give_memory(s3->v, (uint64_t)s3->objects * sizeof(*s3->v));
-	give_memory(s3->bucket, ((uint64_t)s3->bucket_mask + 1) * sizeof(*s3->bucket));
-	give_memory(s3->ghost, ((uint64_t)s3->ghost_mask + 1) * WAYS * sizeof(*s3->ghost));
+	sv_memory_give(s3->v, (uint64_t)s3->objects * sizeof(*s3->v));
+	sv_memory_give(s3->bucket, ((uint64_t)s3->bucket_mask + 1) * sizeof(*s3->bucket));
+	sv_memory_give(s3->ghost, ((uint64_t)s3->ghost_mask + 1) * WAYS * sizeof(*s3->ghost));
 	*s3 = (struct sv_s3){0};
 }
 

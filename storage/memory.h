@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* memory.h: large tables that take memory only as they are touched, and begin as zeros. */
+#ifndef STORAGE_MEMORY_H
+#define STORAGE_MEMORY_H
+
+#include <stdint.h>
+#include <sys/mman.h>
+
+/* NULL: -ENOMEM. The caller gives it back. */
+static inline void *sv_memory_take(uint64_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* `p` may be NULL. */
+static inline void sv_memory_give(void *p, uint64_t bytes)
+{
+	if (p)
+		munmap(p, bytes);
+}
+
+#endif
