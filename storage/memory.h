@@ -3,6 +3,7 @@
 #ifndef STORAGE_MEMORY_H
 #define STORAGE_MEMORY_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
 
