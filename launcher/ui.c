@@ -2,6 +2,7 @@
 /* ui.c: how the verbs speak to people and to scripts. */
 #include "ui.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -73,8 +74,10 @@ static unsigned cell_width(const char *text)
 
 static void add_row(struct ui_table *t, const char *const *cells)
 {
-	char **grown = realloc(t->cells, (size_t)(t->rows + 1) * t->columns * sizeof(*grown));
+	char **grown;
 
+	assert(t->columns > 0);
+	grown = realloc(t->cells, (size_t)(t->rows + 1) * t->columns * sizeof(*grown));
 	if (!grown)
 		return;
 	t->cells = grown;

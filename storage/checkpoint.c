@@ -361,7 +361,7 @@ static int write_anchor(struct sv_store *s, const struct sv_anchor *a, uint64_t 
 	int r;
 
 	sv_anchor_encode(a, buf);
-	r = sv_log_write(s, buf, SV_ANCHOR_BYTES, place);
+	r = sv_log_write_held(s, buf, SV_ANCHOR_BYTES, place);
 	if (r == 0)
 		r = sv_log_flush(s);
 	return r;
@@ -377,24 +377,28 @@ int sv_write_anchors(struct sv_store *s)
 
 	pthread_mutex_lock(&s->lock);
 	root = next_root(s);
-	if (root) {
+	if (root)
 		a.root = root->root;
-		a.named_log_bytes = s->ledger.stick_written_bytes;
-	}
 	a.anchor_seq++;
 	a.epoch = s->log.epoch;
 	a.opening = s->log.opening;
 	memcpy(a.before_opening, s->log.before_opening, SV_HASH_BYTES);
-	a.log_bytes = s->ledger.stick_written_bytes;
 	a.gate_seq = s->segs.gate_seq;
 	s->ledger.metadata_bytes += 2 * SV_ANCHOR_BYTES;
 	pthread_mutex_unlock(&s->lock);
 	if (r == 0)
 		r = sv_log_flush(s); /* K3 */
+	pthread_mutex_lock(&s->writing); /* L6 */
+	pthread_mutex_lock(&s->lock);
+	a.log_bytes = s->ledger.stick_written_bytes;
+	if (root)
+		a.named_log_bytes = a.log_bytes;
+	pthread_mutex_unlock(&s->lock);
 	if (r == 0)
 		r = write_anchor(s, &a, s->second_first ? second : 0, buf);
 	if (r == 0)
 		r = write_anchor(s, &a, s->second_first ? 0 : second, buf);
+	pthread_mutex_unlock(&s->writing);
 	free(buf);
 	if (r < 0)
 		return r;

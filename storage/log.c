@@ -14,6 +14,11 @@
  *     there, whole, and no other may ever take its place in the chain. It is kept (retain.c), and
  *     written before anything else once the stick is back (reattach.c). Nothing follows it before.
  *
+ * L6  Writes reach the medium one after the other, in the order of the log_bytes that headers and
+ *     anchors carry: lie_window is counted in it, and what was on its way while something else was
+ *     written would else seem to lie behind that. So `writing` is held from the look at the count
+ *     to the end of the write.
+ *
  *   after --> next --sv_part_begin rolls--> head --full--> idle
  */
 #include <assert.h>
@@ -39,7 +44,7 @@ static void note_rate(struct sv_store *s, uint32_t len_bytes, uint64_t took_ms)
 	s->limit_slots = (uint32_t)sv_min64(slots, s->arena.slots);
 }
 
-int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place)
+int sv_log_write_held(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place)
 {
 	uint64_t start_us = sv_now_us(), took_us;
 	int r = sv_io_write(s, buf, len_bytes, place);
@@ -58,20 +63,32 @@ int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64
 	return r;
 }
 
+int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place)
+{
+	int r;
+
+	pthread_mutex_lock(&s->writing);
+	r = sv_log_write_held(s, buf, len_bytes, place);
+	pthread_mutex_unlock(&s->writing);
+	return r;
+}
+
 int sv_log_flush(struct sv_store *s)
 {
-	uint64_t before;
+	uint64_t before, since;
 	int r;
 
 	pthread_mutex_lock(&s->lock);
 	r = s->log.flush_error;
-	before = s->log.unflushed_bytes; /* what is written meanwhile may miss it */
+	before = s->ledger.stick_written_bytes;
 	pthread_mutex_unlock(&s->lock);
 	if (r == 0)
 		r = sv_io_flush(s);
 	pthread_mutex_lock(&s->lock);
 	if (r == 0) {
-		s->log.unflushed_bytes -= sv_min64(before, s->log.unflushed_bytes);
+		/* What is written meanwhile may miss it, and other flushes may end meanwhile, too. */
+		since = s->ledger.stick_written_bytes - before;
+		s->log.unflushed_bytes = sv_min64(s->log.unflushed_bytes, since);
 		s->log.flushes_here++;
 	} else if (r != -ENODEV) { /* a stick that is gone is asked again when it is back */
 		s->log.flush_error = r;
@@ -327,7 +344,7 @@ static int send(struct sv_store *s, struct sv_part *part, const struct sv_head *
 
 	if (r < 0)
 		return r;
-	r = sv_log_write(s, part->buf, h->total_bytes, part->base);
+	r = sv_log_write_held(s, part->buf, h->total_bytes, part->base);
 	if (r < 0 && !sv_is_detached(s)) {
 		sv_retain_release(s, &kept);
 		return r;
@@ -347,8 +364,10 @@ int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags)
 	int r;
 
 	assert(part->segment == s->log.segment && part->base % s->anchor.page_bytes == 0); /* L1 */
+	pthread_mutex_lock(&s->writing); /* L6 */
 	finish(s, part, flags, &h);
 	r = send(s, part, &h);
+	pthread_mutex_unlock(&s->writing);
 	s->log.failed = r < 0;
 	if (r < 0)
 		return r;
@@ -368,8 +387,10 @@ int sv_part_append_apart(struct sv_store *s, struct sv_part *part)
 	struct sv_head h;
 	int r;
 
+	pthread_mutex_lock(&s->writing); /* L6 */
 	finish(s, part, SV_BATCH_APART, &h);
 	r = send(s, part, &h);
+	pthread_mutex_unlock(&s->writing);
 	if (r < 0)
 		return r;
 	s->apart_offset += h.total_bytes;

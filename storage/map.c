@@ -143,6 +143,7 @@ static int copy_pages(struct sv_map *to, const struct sv_map *from, bool dirty)
 		if (to->fresh == to->pool_pages)
 			return dirty ? -ENOBUFS : 0;
 		copy = page_new(to, p->level, p->index, p->where);
+		assert(copy); /* there was room */
 		memcpy(copy->e, p->e, sizeof(copy->e));
 		if (dirty)
 			sv_map_mark(to, copy);

@@ -557,6 +557,7 @@ static void init_locks(struct sv_store *s)
 {
 	pthread_mutex_init(&s->cleaning, NULL);
 	pthread_mutex_init(&s->commit, NULL);
+	pthread_mutex_init(&s->writing, NULL);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->room, NULL);
 	pthread_cond_init(&s->wake, NULL);
@@ -579,6 +580,7 @@ void sv_store_free(struct sv_store *s)
 	sv_io_free(s);
 	pthread_mutex_destroy(&s->cleaning);
 	pthread_mutex_destroy(&s->commit);
+	pthread_mutex_destroy(&s->writing);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->room);
 	pthread_cond_destroy(&s->wake);

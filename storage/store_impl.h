@@ -20,6 +20,7 @@
  * Locks, in the order in which they are taken:
  *   cleaning  one cleaner, one growth, one anchor at a time
  *   commit    one appender to the chain at a time; also held for a whole checkpoint
+ *   writing   one write of the log, of survivors or of an anchor at a time (L6)
  *   lock      the state in memory; never held across device I/O or compression
  *   the caches' own (cache_ram.h, cache_impl.h)
  */
@@ -150,7 +151,7 @@ struct sv_store {
 	struct sv_anchor anchor; /* identity and parameters; as last written */
 	uint64_t size_bytes, blocks;
 
-	pthread_mutex_t cleaning, commit, lock;
+	pthread_mutex_t cleaning, commit, writing, lock;
 	pthread_cond_t room; /* writers wait here for the open batch to drain */
 	pthread_cond_t wake; /* of the keeper */
 	pthread_t keeper;
@@ -284,6 +285,8 @@ static inline uint32_t sv_stage_bytes(const struct sv_store *s)
 }
 /* Makes the calls of the device and counts them. */
 int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place);
+/* The same with writing held (L6). */
+int sv_log_write_held(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place);
 int sv_log_flush(struct sv_store *s);
 /* Starts a part at the head, rolling to the next segment where `want_bytes` (records, payload)
  * does not fit and is no more than a sixteenth of a segment, or where nothing fits. */
