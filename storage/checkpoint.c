@@ -387,7 +387,7 @@ int sv_write_anchors(struct sv_store *s)
 	s->ledger.metadata_bytes += 2 * SV_ANCHOR_BYTES;
 	pthread_mutex_unlock(&s->lock);
 	if (r == 0)
-		r = sv_log_flush(s); /* K3 */
+		r = sv_log_flush(s);	 /* K3 */
 	pthread_mutex_lock(&s->writing); /* L6 */
 	pthread_mutex_lock(&s->lock);
 	a.log_bytes = s->ledger.stick_written_bytes;

@@ -86,7 +86,8 @@ int sv_log_flush(struct sv_store *s)
 		r = sv_io_flush(s);
 	pthread_mutex_lock(&s->lock);
 	if (r == 0) {
-		/* What is written meanwhile may miss it, and other flushes may end meanwhile, too. */
+		/* What is written meanwhile may miss it, and other flushes may end meanwhile, too.
+		 */
 		since = s->ledger.stick_written_bytes - before;
 		s->log.unflushed_bytes = sv_min64(s->log.unflushed_bytes, since);
 		s->log.flushes_here++;
@@ -364,7 +365,7 @@ int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags)
 	int r;
 
 	assert(part->segment == s->log.segment && part->base % s->anchor.page_bytes == 0); /* L1 */
-	pthread_mutex_lock(&s->writing); /* L6 */
+	pthread_mutex_lock(&s->writing);						   /* L6 */
 	finish(s, part, flags, &h);
 	r = send(s, part, &h);
 	pthread_mutex_unlock(&s->writing);

@@ -186,10 +186,11 @@ is_locked "$holder" "$work/rawstick"
 cp -a "$work/rawstick" "$work/rawlink"
 mknod "$work/node" b $((0x$(stat -c %t "$raw"))) $((0x$(stat -c %T "$raw")))
 sed -i "s#^place:.*#place: $work/node#" "$work/rawlink/stickvm/vms/a/vm.yaml"
-refused 5 'in use by another process' "$vm" --stick "$work/rawlink" mount a "$work/disk2"
+refused 5 'in use by another process' "$vm" --stick "$work/rawlink" mount a "$work/disk2" \
+	--allow-outside
 end_now "$holder"
 umount -l "$work/disk"
-works "$vm" --stick "$work/rawlink" mount a "$work/disk"
+works "$vm" --stick "$work/rawlink" mount a "$work/disk" --allow-outside
 refused 5 'in use by another process' "$vm" --stick "$work/rawstick" mount a "$work/disk2"
 works "$vm" umount "$work/disk"
 works "$vm" --stick "$work/rawstick" check a --deep
