@@ -48,6 +48,7 @@ unplug_from() {
 start_on() {
 	local name=$1
 	shift
+	: >"$work/words" # or what the run before said would be heard
 	env XDG_DATA_HOME="$work/data-$name" XDG_RUNTIME_DIR="$work/run-$name" \
 		FAKE_LOG="$work/told-$name" FAKE="${FAKE:-presses}" \
 		nsenter -t "${host[$name]}" -m -u -r -w -- \
