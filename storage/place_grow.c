@@ -57,36 +57,6 @@ static uint64_t room_bytes(const struct place *place, const struct place_header 
 	return free_bytes > spent ? free_bytes - spent : 0;
 }
 
-static uint64_t find_max(struct place *place)
-{
-	const struct place_container *last = last_container(place);
-	const struct place_header *header = &last->header;
-	uint64_t tail_bytes, max_bytes;
-
-	if (place->raw)
-		return place->size_bytes;
-	tail_bytes = last->file.size_bytes - place_layout_used(header);
-	max_bytes = place->size_bytes + (room_bytes(place, header) + tail_bytes) /
-						header->segment_bytes * header->segment_bytes;
-	if (header->max_bytes != 0 && max_bytes > header->max_bytes)
-		max_bytes = header->max_bytes / header->segment_bytes * header->segment_bytes;
-	return max_bytes < place->size_bytes ? place->size_bytes : max_bytes;
-}
-
-uint64_t place_max_bytes(struct place *place)
-{
-	uint64_t now = now_ms(), max_bytes;
-
-	pthread_mutex_lock(&place->grow_lock);
-	if (place->max_read_ms == 0 || now - place->max_read_ms >= FREE_SPACE_AGE_MS) {
-		place->max_bytes = find_max(place);
-		place->max_read_ms = now;
-	}
-	max_bytes = place->max_bytes;
-	pthread_mutex_unlock(&place->grow_lock);
-	return max_bytes;
-}
-
 /* Where the file must end so that `want_bytes` more of segments surely fit, and where it may. */
 struct step {
 	uint64_t need_bytes, like_bytes;
@@ -169,6 +139,63 @@ static uint64_t gained_bytes(const struct place_container *container,
 			     const struct place_header *planned)
 {
 	return place_header_data_bytes(planned) - place_header_data_bytes(&container->header);
+}
+
+/* What segments can have of the file behind the last piece: less than its bytes where it lies in
+ * fragments. 0 where that cannot be known. With grow_lock held. */
+static uint64_t tail_bytes(struct place *place, const struct place_container *last)
+{
+	uint64_t end_bytes = last->file.size_bytes, used_bytes = place_layout_used(&last->header);
+	struct place_extent *extents;
+	struct place_header *planned;
+	size_t count;
+
+	if (place->linear)
+		return end_bytes - used_bytes;
+	if (place->tail.end_bytes == end_bytes && place->tail.used_bytes == used_bytes)
+		return place->tail.room_bytes;
+	place->tail.end_bytes = end_bytes;
+	place->tail.used_bytes = used_bytes;
+	place->tail.room_bytes = 0;
+	planned = malloc(sizeof(*planned));
+	if (planned && place_file_extents(&last->file, end_bytes, place->block.start_bytes,
+					  &extents, &count) == 0) {
+		*planned = last->header;
+		if (place_layout_add_aligned(planned, extents, count, end_bytes) == 0)
+			place->tail.room_bytes = gained_bytes(last, planned);
+		free(extents);
+	}
+	free(planned);
+	return place->tail.room_bytes;
+}
+
+static uint64_t find_max(struct place *place)
+{
+	const struct place_container *last = last_container(place);
+	const struct place_header *header = &last->header;
+	uint64_t more_bytes, max_bytes;
+
+	if (place->raw)
+		return place->size_bytes;
+	more_bytes = room_bytes(place, header) + tail_bytes(place, last);
+	max_bytes = place->size_bytes + more_bytes / header->segment_bytes * header->segment_bytes;
+	if (header->max_bytes != 0 && max_bytes > header->max_bytes)
+		max_bytes = header->max_bytes / header->segment_bytes * header->segment_bytes;
+	return max_bytes < place->size_bytes ? place->size_bytes : max_bytes;
+}
+
+uint64_t place_max_bytes(struct place *place)
+{
+	uint64_t now = now_ms(), max_bytes;
+
+	pthread_mutex_lock(&place->grow_lock);
+	if (place->max_read_ms == 0 || now - place->max_read_ms >= FREE_SPACE_AGE_MS) {
+		place->max_bytes = find_max(place);
+		place->max_read_ms = now;
+	}
+	max_bytes = place->max_bytes;
+	pthread_mutex_unlock(&place->grow_lock);
+	return max_bytes;
 }
 
 /* Reserves until `want_bytes` are placed or the container is full. */

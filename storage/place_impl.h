@@ -46,6 +46,9 @@ struct place {
 	struct place_container *containers[PLACE_MAX_CONTAINERS];
 	uint32_t container_count;
 	uint64_t max_bytes, max_read_ms; /* a moment's memory of the free space */
+	struct {
+		uint64_t end_bytes, used_bytes, room_bytes;
+	} tail; /* what segments can have of a file behind its pieces, when it was looked at */
 };
 
 void place_container_name(uint32_t index, char (*ret_name)[PLACE_NAME_BYTES]);

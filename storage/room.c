@@ -159,7 +159,7 @@ static bool ask_device(struct sv_store *s)
 	limit = sv_min64(geo.max_bytes / s->anchor.segment_bytes, s->segs.most);
 	pthread_mutex_lock(&s->lock);
 	before = s->segs.limit;
-	s->segs.limit = sv_max64(limit, s->segs.count);
+	s->segs.limit = limit != s->segs.refused ? sv_max64(limit, s->segs.count) : s->segs.count;
 	limit = s->segs.limit;
 	sv_review_room(s);
 	pthread_mutex_unlock(&s->lock);
@@ -222,30 +222,36 @@ static bool did_it(int r, int *error)
 	return r == 0;
 }
 
-/* Asks the device for more; false when there is no more. */
+/*
+ * Asks the device for more; false when there is no more. What it says that it could grow to is a
+ * guess, others take of it meanwhile, and fragments may be of no use: so less is asked for when it
+ * has not got that much, and the same answer is not believed again once that was refused to the
+ * last segment.
+ */
 static bool grow(struct sv_store *s, int *error)
 {
 	uint64_t step = GROW_BYTES / s->anchor.segment_bytes;
 	uint64_t count;
-	int r;
+	int r = -ENOSPC;
 
 	if (s->segs.count < s->segs.limit)
 		ask_device(s); /* a guess at free space is better the less is left to guess */
-	count = sv_min64(s->segs.count + (step ? step : 1), s->segs.limit);
-	if (count == s->segs.count)
-		return false;
-	r = sv_io_grow(s, count * s->anchor.segment_bytes);
-	if (r == -ENOSPC) { /* somebody else took some of the place */
-		ask_device(s);
-		count = sv_min64(count, s->segs.limit);
-		if (count > s->segs.count)
-			r = sv_io_grow(s, count * s->anchor.segment_bytes);
+	for (step = sv_max64(step, 1); r == -ENOSPC && step > 0; step /= 2) {
+		count = sv_min64(s->segs.count + step, s->segs.limit);
+		if (count == s->segs.count)
+			break;
+		step = count - s->segs.count;
+		r = sv_io_grow(s, count * s->anchor.segment_bytes);
+		if (r == -ENOSPC)
+			ask_device(s);
 	}
 	pthread_mutex_lock(&s->lock);
 	if (r == 0) {
 		sv_segs_set_count(&s->segs, count);
 		s->geo.size_bytes = count * s->anchor.segment_bytes; /* for checks */
+		s->segs.refused = 0;
 	} else if (r == -ENOSPC) {
+		s->segs.refused = s->segs.limit > s->segs.count ? s->segs.limit : s->segs.refused;
 		s->segs.limit = s->segs.count;
 	}
 	s->space_bytes = sv_capacity_bytes(s);

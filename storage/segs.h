@@ -35,6 +35,7 @@ struct sv_segs {
 	struct sv_seg *v;
 	uint64_t count;	   /* addressable now */
 	uint64_t limit;	   /* could be grown to, as far as is known */
+	uint64_t refused;  /* what the device said it could grow to when it could not; 0: nothing */
 	uint64_t most;	   /* v has room for them: the limit may rise */
 	uint64_t free;	   /* may be opened now, virgins included, growth not (G2) */
 	uint64_t pending;  /* hold nothing live but lie at or above the gate */

@@ -224,25 +224,31 @@ void full_verify(struct full *w)
 /* A device that outlives the store, and of which others take room and give it back. */
 struct kept {
 	struct dev_pass pass;
-	const uint64_t *taken_bytes;
+	const struct full *w;
 };
 
-static int kept_geometry(struct sv_dev *d, struct sv_geometry *ret)
+/* Without what others have taken; said to be so much more than that. */
+static int geometry_saying(struct sv_dev *d, struct sv_geometry *ret, uint64_t more_bytes)
 {
-	struct kept *k = (struct kept *)d;
+	const struct kept *k = (const struct kept *)d;
 	int r = dev_pass_geometry(d, ret);
 
-	ret->max_bytes -= *k->taken_bytes;
+	ret->max_bytes = ret->max_bytes - k->w->taken_bytes + more_bytes;
 	if (ret->max_bytes < ret->size_bytes)
 		ret->max_bytes = ret->size_bytes;
 	return r;
+}
+
+static int kept_geometry(struct sv_dev *d, struct sv_geometry *ret)
+{
+	return geometry_saying(d, ret, ((const struct kept *)d)->w->promised_bytes);
 }
 
 static int kept_grow(struct sv_dev *d, uint64_t size)
 {
 	struct sv_geometry geo;
 
-	assert_int_equal(kept_geometry(d, &geo), 0);
+	assert_int_equal(geometry_saying(d, &geo, 0), 0);
 	return size > geo.max_bytes ? -ENOSPC : dev_pass_grow(d, size);
 }
 
@@ -256,13 +262,13 @@ static const struct sv_dev_ops kept_ops = {
 	.close = dev_pass_leave,
 };
 
-static struct sv_dev *keep(struct sv_dev *under, const uint64_t *taken_bytes)
+static struct sv_dev *keep(struct sv_dev *under, const struct full *w)
 {
 	struct kept *k = calloc(1, sizeof(*k));
 
 	assert_non_null(k);
 	k->pass = (struct dev_pass){{&kept_ops, "kept"}, under};
-	k->taken_bytes = taken_bytes;
+	k->w = w;
 	return &k->pass.dev;
 }
 
@@ -274,7 +280,7 @@ void full_open(struct full *w)
 				    .seed = prng_next(&w->rng) | 1,
 				    .host = "full"};
 	struct bound b = start(w);
-	int r = sv_store_open(keep(w->ram, &w->taken_bytes), &o, &w->st);
+	int r = sv_store_open(keep(w->ram, w), &o, &w->st);
 
 	if (r < 0)
 		FAIL(w, "open: %s: %s", strerror(-r), sv_store_why());

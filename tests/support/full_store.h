@@ -64,7 +64,8 @@ struct full {
 	uint32_t *version;     /* of each block; 0: zeros. Its content follows from it */
 	uint8_t *buf, *want;
 	uint64_t seed;
-	uint64_t taken_bytes; /* of the place, by others */
+	uint64_t taken_bytes;	 /* of the place, by others */
+	uint64_t promised_bytes; /* by the place, beyond what it can grow to */
 	bool threads;
 };
 

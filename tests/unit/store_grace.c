@@ -94,6 +94,42 @@ static void others_take_and_give(void **state)
 	full_free(&w);
 }
 
+/* A file system says how much is free, and then cannot give it. */
+static void promise(uint64_t promised_bytes)
+{
+	static const struct geometry promising = {"promising", 256 * KIB, 16 * KIB, 512 * KIB,
+						  160 * MIB,   512 * KIB, MIB};
+	struct full w;
+	uint64_t before;
+
+	full_taken_bytes = 90 * MIB;
+	full_make(&w, &promising, MIX_RAW_SINGLE, 6);
+	full_taken_bytes = 0;
+	w.promised_bytes = promised_bytes;
+	full_fill(&w);
+	assert_int_equal(full_status(&w).state, SV_FULL);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(full_write_new(&w, 1), 0);
+	full_verify(&w);
+	before = w.held;
+	w.promised_bytes = 0;
+	w.taken_bytes = 20 * MIB;
+	full_write_new(&w, UINT64_MAX);
+	print_message("%" PRIu64 " KiB, and %" PRIu64 " once there was room\n",
+		      before * BLOCK / KIB, w.held * BLOCK / KIB);
+	assert_true(w.held > before + before / 4);
+	full_verify(&w);
+	full_free(&w);
+}
+
+static void promises_too_much(void **state)
+{
+	(void)state;
+	promise(256 * KIB);
+	promise(20 * MIB);
+	promise(60 * MIB);
+}
+
 /* ---- how it slows down ---- */
 
 #define STICK_BYTES (256ull * MIB)
@@ -172,6 +208,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(grace),
 		cmocka_unit_test(others_take_and_give),
+		cmocka_unit_test(promises_too_much),
 		cmocka_unit_test(slows_down_smoothly),
 	};
 
