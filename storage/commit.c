@@ -58,6 +58,8 @@ static void prepare(struct sv_store *s)
 		if (block_is_zero(sv_arena_slot(&s->arena, v[i].slot))) {
 			v[i].slot = ZERO_SLOT;
 			zeros++;
+		} else {
+			sv_heat_note(&s->heat, v[i].lba, s->map.mapped);
 		}
 	pthread_mutex_lock(&s->lock);
 	s->ledger.zero_skipped_bytes += zeros * SV_BLOCK_BYTES;

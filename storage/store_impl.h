@@ -10,6 +10,7 @@
 #include "cache_host.h"
 #include "cache_ram.h"
 #include "format.h"
+#include "heat.h"
 #include "history.h"
 #include "map.h"
 #include "segs.h"
@@ -139,6 +140,14 @@ struct sv_retain {
 	bool before_known;
 };
 
+/* Segments that take survivors: those that live long, and those that do not (heat.c). */
+#define SV_APARTS 2u
+struct sv_apart {
+	uint32_t segment; /* 0: none */
+	uint64_t offset, generation;
+	uint64_t log_bytes; /* log position when survivors were written last */
+};
+
 struct sv_store {
 	struct sv_dev *dev; /* D1 (attach.c) */
 	pthread_rwlock_t dev_lock;
@@ -160,6 +169,7 @@ struct sv_store {
 	struct sv_map map;
 	uint64_t leaf_next; /* behind the leaf that came into memory last */
 	struct sv_segs segs;
+	struct sv_heat heat;
 	struct sv_arena arena;
 	struct sv_batch batch[2];
 	unsigned open; /* index of the open batch; the other is being sealed, or empty */
@@ -177,6 +187,7 @@ struct sv_store {
 	uint32_t waiting_writers;
 	unsigned flushing;		/* guests' flushes under way */
 	uint64_t quiet_stamp, quiet_ms; /* of the keeper: since when nothing was written */
+	uint64_t idle_reads, idle_ms;	/* of the keeper: what the guest read, and since when no more */
 	uint32_t limit_slots;		/* no more are taken than the stick writes in two seconds */
 	uint64_t rate;			/* bytes a millisecond that long writes reach; 0: unknown */
 	uint64_t space_bytes; /* what live and dirty bytes may come to: sv_capacity_bytes */
@@ -200,9 +211,7 @@ struct sv_store {
 	unsigned incompressible; /* units in a row */
 	unsigned unit_blocks;	 /* how many compressed well last time */
 
-	uint32_t apart_segment;	  /* survivors; guarded by cleaning */
-	uint64_t apart_log_bytes; /* log position when survivors were written last */
-	uint64_t apart_offset, apart_generation;
+	struct sv_apart apart[SV_APARTS]; /* guarded by cleaning */
 	uint8_t *apart_stage; /* like stage; guarded by cleaning */
 
 	struct sv_stream stream;
@@ -305,7 +314,7 @@ uint64_t sv_part_unit(struct sv_store *s, struct sv_part *part, struct sv_unit *
 /* Writes it; advances the chain. */
 int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags);
 /* The bytes of a part apart from the chain, described by the same header. */
-int sv_part_append_apart(struct sv_store *s, struct sv_part *part);
+int sv_part_append_apart(struct sv_store *s, struct sv_part *part, struct sv_apart *to);
 uint64_t sv_new_generation(struct sv_store *s);
 void sv_log_link(const struct sv_store *s, struct sv_link *ret_link, uint32_t total_bytes);
 
@@ -350,6 +359,9 @@ int sv_find_space(struct sv_store *s);
 void sv_review_room(struct sv_store *s);
 /* Frees segments until one more group fits: call without locks. Errors as above. */
 int sv_make_room(struct sv_store *s);
+/* Cleaning ahead of need is due: growth is over, and less is free than what the store needs and
+ * `more_bytes` of log (but no more than a sixty-fourth of all segments). Call without locks. */
+bool sv_wants_idle_clean(struct sv_store *s, uint64_t more_bytes);
 /* One step of idle work; false when there is none. */
 bool sv_keep_room(struct sv_store *s);
 /* Writes zeros once over a segment (place.h: first_write_costs); -EINTR when go_on says no. */
@@ -379,8 +391,19 @@ void sv_update_gate(struct sv_store *s); /* with lock held */
 /* One pass. `squeeze`: over segments with units that are mostly dead, instead of those that hold
  * little. With cleaning held. */
 int sv_clean_pass(struct sv_store *s, bool squeeze, bool *ret_progress);
+/* One pass in idle time, over what is worth it; given up between two requests when go_on says no.
+ * With cleaning held. */
+int sv_clean_idle(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *ret_progress);
 /* Walks the map once a session to know what such units take. Call without locks. */
 int sv_find_slack(struct sv_store *s);
+
+/* ---- victim.c: which segments are cleaned ---- */
+/* The best victim that is not among those chosen; 0: none is worth it. With lock held. */
+uint32_t sv_choose_victim(struct sv_store *s, const uint32_t *chosen, unsigned count, bool squeeze);
+/* Looks at how much of it died. With lock held. */
+void sv_segs_watch(const struct sv_store *s, struct sv_seg *seg);
+/* At an open: begins to watch all segments. */
+void sv_watch_all(struct sv_store *s);
 
 /* ---- walk.c: the chain as it lies on the device ---- */
 struct sv_walked {

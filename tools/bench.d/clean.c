@@ -23,6 +23,7 @@
  *   u=0.7              live bytes / ((segments - reserve) x segment); the disk's size follows
  *   mib, segment, page, flush, times, lie, checkpoint, batch   the scale (segment .. batch in KiB)
  *   stick=P3           on a simulated stick: the longest request on its clock, too
+ *   span=65536         MiB of a thin disk that is written at random, `times` times `mib` / 4 of it
  *   tail=0.5           part of the overwrites that is measured, at their end
  *
  * The reserve is what the engine keeps out of the guest's reach so that the log can always go on:
@@ -37,7 +38,7 @@
 struct bench {
 	const char *load, *stick_id;
 	double u, times, tail;
-	uint64_t mib, segment, page, flush, lie, checkpoint, batch, blocks;
+	uint64_t mib, segment, page, flush, lie, checkpoint, batch, blocks, span;
 	struct fsim_stick *stick;
 	struct sv_store *store;
 	uint64_t random;
@@ -100,8 +101,6 @@ static int new_store(struct bench *b, uint64_t size_bytes)
 		r = sv_store_open(dev, &options, &b->store);
 	if (r < 0)
 		sv_dev_close(dev);
-	else
-		r = sv_store_grace(b->store, true); /* a sixteenth of a small place, else nothing */
 	return r;
 }
 
@@ -157,6 +156,8 @@ static int write_block(struct bench *b, uint64_t lba)
 	for (unsigned i = 0; i < BLOCK / sizeof(uint64_t); i++)
 		block[i] = fsim_random(&b->random);
 	r = sv_store_write(b->store, block, BLOCK, lba * BLOCK);
+	if (r == -ENOSPC && sv_store_grace(b->store, true) == 0) /* a sixteenth of a small place */
+		r = sv_store_write(b->store, block, BLOCK, lba * BLOCK);
 	note_time(b, since_s);
 	return r;
 }
@@ -198,6 +199,8 @@ static void print(struct bench *b, const struct sv_ledger *from, const struct sv
 	double live = (double)b->store->segs.live_bytes / ((double)b->segment * KIB);
 	double u = live / room, u0 = live / (double)(b->store->segs.count - b->reserve);
 	bool hot = strcmp(b->load, "uniform") != 0;
+	double stick = (double)(to->stick_written_bytes - from->stick_written_bytes);
+	double dense = 1 - (double)(to->padding_bytes - from->padding_bytes) / stick;
 	double want = hot ? ideal_split(u, 0.2, 0.8) : greedy_part(u);
 	double want0 = hot ? ideal_split(u0, 0.2, 0.8) : greedy_part(u0);
 
@@ -205,25 +208,36 @@ static void print(struct bench *b, const struct sv_ledger *from, const struct sv
 	       ", \"reserve_used\": %.1f, \"u_promised\": %.4f, \"u\": %.4f, \"part\": %.4f"
 	       ", \"ideal_promised\": %.4f, \"ideal\": %.4f, \"ratio_promised\": %.3f"
 	       ", \"ratio\": %.3f, \"metadata\": %.4f, \"padding\": %.4f, \"wa\": %.4f"
-	       ", \"longest_s\": %.3f}\n",
+	       ", \"longest_s\": %.3f, \"density\": %.3f, \"ratio_dense\": %.3f}\n",
 	       b->load, b->store->segs.count, b->reserve, b->reserve_sum / b->samples, u0, u, part,
 	       want0, want, part / want0, part / want,
 	       (double)(to->metadata_bytes - from->metadata_bytes) / payload,
 	       (double)(to->padding_bytes - from->padding_bytes) / payload,
-	       (double)(to->stick_written_bytes - from->stick_written_bytes) / payload,
-	       b->longest_s);
+	       stick / payload, b->longest_s, dense,
+	       part / (hot ? ideal_split(u / dense, 0.2, 0.8) : greedy_part(u / dense)));
+}
+
+static int begin(struct bench *b, uint64_t *ret_count)
+{
+	int r = b->span ? new_store(b, b->span << 20) : size_store(b);
+
+	if (r < 0)
+		return r;
+	b->reserve = sv_reserve_segments(b->store);
+	*ret_count = (uint64_t)((double)b->blocks * b->times);
+	if (!b->span)
+		return overwrite(b, b->blocks, true);
+	b->blocks = (b->span << 20) / BLOCK;
+	*ret_count = (uint64_t)((double)((b->mib << 18) / BLOCK) * b->times);
+	return 0;
 }
 
 static int run(struct bench *b)
 {
 	struct sv_status from, to;
 	uint64_t count;
-	int r = size_store(b);
+	int r = begin(b, &count);
 
-	if (r < 0)
-		return r;
-	count = (uint64_t)((double)b->blocks * b->times);
-	r = overwrite(b, b->blocks, true);
 	b->longest_s = 0;
 	if (r == 0)
 		r = overwrite(b, (uint64_t)((double)count * (1 - b->tail)), false);
@@ -250,7 +264,7 @@ static bool argument(struct bench *b, const char *arg)
 		    {"segment=", .n = &b->segment},   {"page=", .n = &b->page},
 		    {"flush=", .n = &b->flush},	      {"lie=", .n = &b->lie},
 		    {"checkpoint=", .n = &b->checkpoint}, {"batch=", .n = &b->batch},
-		    {"seed=", .n = &b->random}};
+		    {"seed=", .n = &b->random},	      {"span=", .n = &b->span}};
 
 	for (unsigned i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		size_t len = strlen(keys[i].key);
