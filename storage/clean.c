@@ -72,9 +72,10 @@ static bool push(void **v, uint32_t *count, uint32_t *capacity, size_t size)
 
 /*
  * Whether survivors may go to two heads: the stick can have a third erase unit open without a merge
- * at each turn, and N2 stands. Each head is then given a quarter of a segment at least, so gaps and
- * ends of parts come to 20 pages a segment instead of the 6 that `dense` knows of; the sixteenth
- * of a segment that the capacity leaves beside must bear that, and win a pass its thirty-second.
+ * at each turn, and N2 stands. Each head is then given a quarter of a segment at least, an eighth
+ * where no gap is due, so gaps and ends of parts come to 20 pages a segment instead of the 6 that
+ * `dense` knows of; the sixteenth of a segment that the capacity leaves beside must bear that, and
+ * win a pass its thirty-second.
  */
 static bool may_part(const struct sv_store *s)
 {
@@ -362,8 +363,8 @@ static int apart_space(struct sv_store *s, struct pass *p, struct sv_part *part,
 	sv_part_at(s, part, s->apart_stage, records, to->segment, to->offset, to->generation);
 	if (p->go_on) /* M5 */
 		part->limit = (uint32_t)sv_min64(
-			part->limit, sv_max64(IDLE_PART_BYTES,
-					      part->payload_offset + 2ull * SV_UNIT_MAX_BYTES));
+			part->limit,
+			sv_max64(IDLE_PART_BYTES, part->payload_offset + 2ull * SV_UNIT_MAX_BYTES));
 	for (uint32_t i = 0; i < p->apart_count; i++)
 		if (p->apart[i] == to->segment)
 			return 0;
@@ -467,28 +468,43 @@ static int put_survivor(struct sv_store *s, struct pass *p, struct sv_part *part
  * written within lie_window; survivors of an earlier pass may be older, and nothing else is left
  * of them (M2). So a gap keeps the passes apart.
  */
+static bool is_gap_due(const struct sv_store *s, const struct sv_apart *head)
+{
+	return head->offset &&
+	       s->ledger.stick_written_bytes - head->log_bytes > s->anchor.lie_window_bytes / 2;
+}
+
 static void leave_gaps(struct sv_store *s, unsigned used)
 {
 	pthread_mutex_lock(&s->lock);
 	for (unsigned i = 0; i < SV_APARTS; i++) {
 		struct sv_apart *head = &s->apart[i];
 
-		if (!(used >> i & 1))
+		if (!(used >> i & 1) || !is_gap_due(s, head))
 			continue;
-		if (head->offset && s->ledger.stick_written_bytes - head->log_bytes >
-					    s->anchor.lie_window_bytes / 2) {
-			head->offset += SV_GAP_PAGES * s->anchor.page_bytes;
-			head->offset = sv_min64(head->offset, s->anchor.segment_bytes);
-		}
+		head->offset += SV_GAP_PAGES * s->anchor.page_bytes;
+		head->offset = sv_min64(head->offset, s->anchor.segment_bytes);
 	}
 	pthread_mutex_unlock(&s->lock);
+}
+
+/* What each head must be given at least for survivors to be parted (may_part). */
+static uint64_t least_part(struct sv_store *s)
+{
+	bool gap = false;
+
+	pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; i < SV_APARTS; i++)
+		gap |= is_gap_due(s, &s->apart[i]);
+	pthread_mutex_unlock(&s->lock);
+	return s->anchor.segment_bytes / (gap ? 4 : 8);
 }
 
 /* What will die soon goes apart from what will not, where there is enough of both. Returns which
  * heads are used, a bit each. */
 static unsigned sort_survivors(struct sv_store *s, struct pass *p)
 {
-	uint64_t least = s->anchor.segment_bytes / 4, bytes[SV_APARTS] = {0};
+	uint64_t least = least_part(s), bytes[SV_APARTS] = {0};
 	bool parted;
 
 	for (uint32_t i = 0; i < p->count; i++) {

@@ -59,10 +59,9 @@ static int choose(const struct sv_format_params *p, const struct sv_geometry *ge
 	/* On a small place what waits for the gate must stay a small part of it. */
 	a->lie_window_bytes = p->lie_window_bytes ? p->lie_window_bytes
 						  : sv_min64(DEFAULT_LIE_WINDOW_BYTES, small);
-	a->checkpoint_bytes =
-		p->checkpoint_bytes
-			? p->checkpoint_bytes
-			: default_checkpoint(geo->max_bytes, a->segment_bytes);
+	a->checkpoint_bytes = p->checkpoint_bytes
+				      ? p->checkpoint_bytes
+				      : default_checkpoint(geo->max_bytes, a->segment_bytes);
 	if (p->size_bytes % 512 || p->size_bytes < SV_MIN_DISK_BYTES ||
 	    p->size_bytes > SV_MAX_DISK_BYTES || a->page_bytes < SV_PAGE_MIN_BYTES ||
 	    a->page_bytes > SV_PAGE_MAX_BYTES || a->page_bytes & (a->page_bytes - 1) ||

@@ -35,7 +35,7 @@
 
 #define FIXED_SEGMENTS 2u
 #define SPECIAL_SEGMENTS (3u + SV_APARTS) /* head, next, the one after, those apart */
-#define PASS_SEGMENTS 6u    /* a pass of the cleaner: survivors and their moves */
+#define PASS_SEGMENTS 6u		  /* a pass of the cleaner: survivors and their moves */
 #define GROW_BYTES (64u << 20)
 #define GRACE_BYTES (64u << 20)
 #define UNIT_WORST_BYTES (SV_RAW_UNIT_BYTES + SV_REC_DATA_BYTES)

@@ -27,8 +27,8 @@ struct sv_seg {
 	uint32_t watched_live;	/* live bytes when it was first watched */
 	uint64_t watched_since; /* the clock then */
 	float rate;		/* from before; 0: none yet */
-	int64_t slack;	     /* what units in it take beyond their live blocks stored raw; right
-			      * only once the map was walked (sv_find_slack) */
+	int64_t slack;		/* what units in it take beyond their live blocks stored raw; right
+				 * only once the map was walked (sv_find_slack) */
 };
 
 /*

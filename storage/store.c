@@ -449,10 +449,9 @@ static bool is_idle(struct sv_store *s)
 {
 	uint64_t reads = atomic_load_explicit(&s->tally.guest_read, memory_order_relaxed);
 
-	if (reads != s->idle_reads) {
-		s->idle_reads = reads;
+	if (reads != s->idle_reads)
 		s->idle_ms = sv_now_ms();
-	}
+	s->idle_reads = reads;
 	return sv_now_ms() - s->idle_ms >= QUIET_MS && is_quiet(s);
 }
 
@@ -564,9 +563,7 @@ int sv_store_stage(struct sv_store *s)
 	s->order = malloc(slots * 4 * sizeof(uint32_t));
 	s->unapplied_room = (uint32_t)sv_min64(HEAD_MOST_BYTES, s->stage_bytes);
 	s->unapplied = malloc(s->unapplied_room);
-	if (!s->order || !s->unapplied)
-		return -ENOMEM;
-	return sv_heat_init(&s->heat, s->blocks);
+	return s->order && s->unapplied ? sv_heat_init(&s->heat, s->blocks) : -ENOMEM;
 }
 
 static void init_locks(struct sv_store *s)

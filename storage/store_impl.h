@@ -187,7 +187,7 @@ struct sv_store {
 	uint32_t waiting_writers;
 	unsigned flushing;		/* guests' flushes under way */
 	uint64_t quiet_stamp, quiet_ms; /* of the keeper: since when nothing was written */
-	uint64_t idle_reads, idle_ms;	/* of the keeper: what the guest read, and since when no more */
+	uint64_t idle_reads, idle_ms;	/* of the keeper: no more reads since */
 	uint32_t limit_slots;		/* no more are taken than the stick writes in two seconds */
 	uint64_t rate;			/* bytes a millisecond that long writes reach; 0: unknown */
 	uint64_t space_bytes; /* what live and dirty bytes may come to: sv_capacity_bytes */
@@ -212,7 +212,7 @@ struct sv_store {
 	unsigned unit_blocks;	 /* how many compressed well last time */
 
 	struct sv_apart apart[SV_APARTS]; /* guarded by cleaning */
-	uint8_t *apart_stage; /* like stage; guarded by cleaning */
+	uint8_t *apart_stage;		  /* like stage; guarded by cleaning */
 
 	struct sv_stream stream;
 	struct sv_scratch *scratch;

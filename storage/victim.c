@@ -50,8 +50,8 @@ void sv_segs_watch(const struct sv_store *s, struct sv_seg *seg)
 {
 	uint64_t live = seg->usage.live_bytes, began = seg->watched_live;
 
-	if (live <= began && (live > began - began / 4 ||
-			      began - live < s->anchor.segment_bytes / 16))
+	if (live <= began &&
+	    (live > began - began / 4 || began - live < s->anchor.segment_bytes / 16))
 		return;
 	if (live <= began) /* else survivors came in: it begins anew */
 		seg->rate = (float)rate_of(s, seg);

@@ -212,8 +212,8 @@ static void print(struct bench *b, const struct sv_ledger *from, const struct sv
 	       b->load, b->store->segs.count, b->reserve, b->reserve_sum / b->samples, u0, u, part,
 	       want0, want, part / want0, part / want,
 	       (double)(to->metadata_bytes - from->metadata_bytes) / payload,
-	       (double)(to->padding_bytes - from->padding_bytes) / payload,
-	       stick / payload, b->longest_s, dense,
+	       (double)(to->padding_bytes - from->padding_bytes) / payload, stick / payload,
+	       b->longest_s, dense,
 	       part / (hot ? ideal_split(u / dense, 0.2, 0.8) : greedy_part(u / dense)));
 }
 
@@ -258,13 +258,20 @@ static bool argument(struct bench *b, const char *arg)
 		uint64_t *n;
 		double *x;
 		const char **text;
-	} keys[] = {{"load=", .text = &b->load},      {"stick=", .text = &b->stick_id},
-		    {"u=", .x = &b->u},		      {"times=", .x = &b->times},
-		    {"tail=", .x = &b->tail},	      {"mib=", .n = &b->mib},
-		    {"segment=", .n = &b->segment},   {"page=", .n = &b->page},
-		    {"flush=", .n = &b->flush},	      {"lie=", .n = &b->lie},
-		    {"checkpoint=", .n = &b->checkpoint}, {"batch=", .n = &b->batch},
-		    {"seed=", .n = &b->random},	      {"span=", .n = &b->span}};
+	} keys[] = {{"load=", .text = &b->load},
+		    {"stick=", .text = &b->stick_id},
+		    {"u=", .x = &b->u},
+		    {"times=", .x = &b->times},
+		    {"tail=", .x = &b->tail},
+		    {"mib=", .n = &b->mib},
+		    {"segment=", .n = &b->segment},
+		    {"page=", .n = &b->page},
+		    {"flush=", .n = &b->flush},
+		    {"lie=", .n = &b->lie},
+		    {"checkpoint=", .n = &b->checkpoint},
+		    {"batch=", .n = &b->batch},
+		    {"seed=", .n = &b->random},
+		    {"span=", .n = &b->span}};
 
 	for (unsigned i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		size_t len = strlen(keys[i].key);
@@ -284,9 +291,18 @@ static bool argument(struct bench *b, const char *arg)
 
 int main(int argc, char **argv)
 {
-	struct bench b = {.load = "uniform", .u = 0.7, .times = 10, .tail = 0.5, .mib = 512,
-			  .segment = 256, .page = 4, .flush = 64, .lie = 2048, .checkpoint = 4096,
-			  .batch = 2048, .random = 1};
+	struct bench b = {.load = "uniform",
+			  .u = 0.7,
+			  .times = 10,
+			  .tail = 0.5,
+			  .mib = 512,
+			  .segment = 256,
+			  .page = 4,
+			  .flush = 64,
+			  .lie = 2048,
+			  .checkpoint = 4096,
+			  .batch = 2048,
+			  .random = 1};
 	int r;
 
 	for (int i = 1; i < argc; i++)
