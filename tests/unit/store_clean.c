@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* store_clean.c: what the cleaner copies against theory, and that it works in idle time and yields.
- */
+/* store_clean.c: what the cleaner copies against theory; idle passes give way. */
 /*
  * At a size that takes seconds; cli/clean_long.sh has the whole table.
  *
@@ -13,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -38,7 +36,7 @@ struct run {
 };
 
 /* A quarter of a stick's real numbers, so that pages, segments and roots stand as they do there. */
-static struct sv_store *make(uint64_t size_bytes, bool manual)
+static struct sv_store *make(uint64_t size_bytes)
 {
 	struct sv_geometry geo = {.size_bytes = PLACE_BYTES};
 	struct sv_format_params params = {.size_bytes = size_bytes,
@@ -46,7 +44,7 @@ static struct sv_store *make(uint64_t size_bytes, bool manual)
 					  .page_bytes = 4096,
 					  .lie_window_bytes = 8 * MIB,
 					  .checkpoint_bytes = 16 * MIB};
-	struct sv_open_options options = {.manual = manual, .batch_bytes = 8 * MIB, .seed = 1};
+	struct sv_open_options options = {.manual = true, .batch_bytes = 8 * MIB, .seed = 1};
 	struct sv_store *st;
 	struct sv_dev *dev;
 
@@ -58,7 +56,7 @@ static struct sv_store *make(uint64_t size_bytes, bool manual)
 
 static uint64_t size_for(double u)
 {
-	struct sv_store *st = make(64 * MIB, true);
+	struct sv_store *st = make(64 * MIB);
 	uint64_t segments = st->segs.limit - sv_reserve_segments(st);
 
 	sv_store_abandon(st);
@@ -113,7 +111,7 @@ static double ratio(double u, bool hot)
 	struct sv_status from, to;
 	double ideal, part, live;
 
-	run.st = make(size, true);
+	run.st = make(size);
 	run.blocks = size / SV_BLOCK_BYTES;
 	fill(&run);
 	overwrite(&run, (uint64_t)((double)run.blocks * overwrites / 2));
@@ -142,55 +140,6 @@ static void hot_and_cold(void **state)
 {
 	(void)state;
 	assert_true(ratio(0.7, true) < 1.50);
-}
-
-static void sleep_ms(unsigned ms)
-{
-	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
-
-	nanosleep(&t, NULL);
-}
-
-static uint64_t cleaned(struct sv_store *st)
-{
-	struct sv_status status;
-
-	sv_store_status(st, &status);
-	return status.ledger.segments_cleaned;
-}
-
-/* Whether the keeper cleans within ten seconds of silence. */
-static bool cleans_when_idle(struct sv_store *st)
-{
-	uint64_t before = cleaned(st);
-
-	for (unsigned i = 0; i < 100 && cleaned(st) == before; i++)
-		sleep_ms(100);
-	return cleaned(st) > before;
-}
-
-/* In a store that has just enough room, nothing is cleaned while the guest reads every 50 ms, and
- * something is once it stops. */
-static void idle_time(void **state)
-{
-	uint64_t size = size_for(0.7), before;
-	struct run run = {.rng = {.state = 7}, .blocks = size / SV_BLOCK_BYTES};
-	uint8_t block[SV_BLOCK_BYTES];
-
-	(void)state;
-	run.st = make(size, false);
-	fill(&run);
-	overwrite(&run, run.blocks);
-	assert_int_equal(sv_store_flush(run.st), 0);
-	before = cleaned(run.st);
-	for (unsigned still = 0; still < 60; still++) { /* what was needed is done at some time */
-		still = cleaned(run.st) == before ? still : 0;
-		before = cleaned(run.st);
-		assert_int_equal(sv_store_read(run.st, block, sizeof(block), 0), 0);
-		sleep_ms(50);
-	}
-	assert_true(cleans_when_idle(run.st));
-	assert_int_equal(sv_store_close(run.st), 0);
 }
 
 static bool no(struct sv_store *st)
@@ -227,7 +176,7 @@ static void stopped_passes(void **state)
 	bool progress, stopped_writing = false;
 
 	(void)state;
-	run.st = make(size, true);
+	run.st = make(size);
 	fill(&run);
 	overwrite(&run, run.blocks);
 	wrote = run.st->ledger.stick_written_bytes;
@@ -274,9 +223,10 @@ static void measured_lifetimes(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(measured_lifetimes), cmocka_unit_test(stopped_passes),
-		cmocka_unit_test(uniform_overwrites), cmocka_unit_test(hot_and_cold),
-		cmocka_unit_test(idle_time),
+		cmocka_unit_test(measured_lifetimes),
+		cmocka_unit_test(stopped_passes),
+		cmocka_unit_test(uniform_overwrites),
+		cmocka_unit_test(hot_and_cold),
 	};
 
 	for (int i = 1; i < argc; i++)
