@@ -3,6 +3,7 @@
 
 /*
  * bench-fusefloor bare DIR BYTES               the smallest low-level file system: the yardstick
+ * bench-fusefloor file DIR FILE                the same, over the pages of a file of this host
  * bench-fusefloor adaptor DIR BYTES [THREADS]  the same memory through sv_fuse_mount_disk
  * bench-fusefloor client FILE read|write COUNT PID
  *	COUNT random 4 KiB requests with O_DIRECT, one at a time; prints microseconds a request:
@@ -260,25 +261,42 @@ static int run_client(const char *file, bool writes, uint64_t count, const char 
 	return 0;
 }
 
+static int map(const char *path, struct memory *mem)
+{
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	int flags = path ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+
+	if (path)
+		mem->size_bytes = (uint64_t)lseek(fd, 0, SEEK_END);
+	mem->data = mmap(NULL, mem->size_bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+	if (fd >= 0)
+		close(fd);
+	if (mem->data == MAP_FAILED) {
+		perror("bench-fusefloor");
+		return -1;
+	}
+	/* Else a page that is read brings its neighbours. */
+	return path ? madvise(mem->data, mem->size_bytes, MADV_RANDOM) : 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct memory mem = {0};
+	bool file = argc == 4 && !strcmp(argv[1], "file");
 
 	if (argc == 6 && !strcmp(argv[1], "client"))
 		return run_client(argv[2], !strcmp(argv[3], "write"), strtoull(argv[4], NULL, 10),
 				  argv[5]);
-	if ((argc != 4 && argc != 5) || (strcmp(argv[1], "bare") && strcmp(argv[1], "adaptor"))) {
-		fprintf(stderr, "usage: bench-fusefloor bare|adaptor DIR BYTES [THREADS]\n");
+	if ((argc != 4 && argc != 5) ||
+	    (!file && strcmp(argv[1], "bare") && strcmp(argv[1], "adaptor"))) {
+		fprintf(stderr, "usage: bench-fusefloor bare|adaptor DIR BYTES [THREADS]\n"
+				"       bench-fusefloor file DIR FILE\n");
 		return 2;
 	}
 	mem.size_bytes = strtoull(argv[3], NULL, 10);
-	mem.data = mmap(NULL, mem.size_bytes, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (mem.data == MAP_FAILED) {
-		perror("bench-fusefloor");
+	if (map(file ? argv[3] : NULL, &mem))
 		return 1;
-	}
-	if (!strcmp(argv[1], "bare"))
+	if (file || !strcmp(argv[1], "bare"))
 		return serve_bare(argv[2], &mem);
 	return serve_adaptor(argv[2], &mem, argc == 5 ? (unsigned)strtoul(argv[4], NULL, 10) : 0);
 }
