@@ -312,8 +312,7 @@ static int parse(int argc, char **argv, struct job *job)
 		else
 			values[c] = size_of(optarg);
 	}
-	if (optind != argc - 2 || values['q'] == 0 || values['q'] > 1024 ||
-	    values['c'] > 100)
+	if (optind != argc - 2 || values['q'] == 0 || values['q'] > 1024 || values['c'] > 100)
 		return -EINVAL;
 	job->span_bytes = values['s'];
 	job->block_bytes = values['b'];

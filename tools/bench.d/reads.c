@@ -192,8 +192,8 @@ static int measure(struct bench *b, const struct kind *kind, double raw_iops, do
 	printf("{\"stick\": \"%s\", \"data\": \"%s\", \"unit_bytes\": %" PRIu32
 	       ", \"raw_iops\": %.2f, \"iops\": %.2f, \"ratio\": %.3f, \"raw_mb_s\": %.2f"
 	       ", \"mb_s\": %.2f, \"sequential_ratio\": %.3f}\n",
-	       b->profile->id, kind->name, b->unit_bytes, raw_iops, iops, iops / raw_iops,
-	       raw_mb_s, mb_s, mb_s / raw_mb_s);
+	       b->profile->id, kind->name, b->unit_bytes, raw_iops, iops, iops / raw_iops, raw_mb_s,
+	       mb_s, mb_s / raw_mb_s);
 	return r < 0 ? r : closed;
 }
 
