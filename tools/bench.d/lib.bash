@@ -79,7 +79,7 @@ plug_stick() {
 	# copy of metadata; free space taken in large pieces; no times of access. No nodatacow: that
 	# excludes compression and checks.
 	btrfs)
-		mkfs.btrfs -q -m single "$loop" 2>/dev/null
+		mkfs.btrfs -q -m single "$loop" >/dev/null 2>&1
 		mount -o compress-force=zstd:1,ssd_spread,noatime "$loop" "$fs"
 		;;
 	exfat) mkfs.exfat "$loop" >/dev/null && mount.exfat-fuse "$loop" "$fs" 2>/dev/null ;;

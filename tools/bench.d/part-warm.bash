@@ -21,7 +21,7 @@ warm_peer() {
 	stop_qemu
 }
 
-# The smallest FUSE file system there can be, over the file's pages.
+# The smallest FUSE file system there can be, over the file.
 warm_floor() {
 	"$bin/bench-fusefloor" file "$disk_dir" "$dir/host.raw" &
 	server=$!

@@ -165,6 +165,8 @@ GOALS = [
      LEAST, STICKS),
     ("warm random reads, of raw on the host's disk", "warmread", "ours", "raw", iops, 0.8, LEAST,
      STICKS),
+    ("warm random reads, of raw on the host's disk, least FUSE", "warmread", "ours", "floor", iops,
+     0.8, LEAST, STICKS),
     ("warm random reads, of raw and the host's cache", "warmread", "ours", "raw-cached", iops, 0.8,
      LEAST, STICKS),
     ("p99 of reads beside writes in order, of qcow2", "reads-beside-order", "ours-ram", "qcow2",
