@@ -64,7 +64,11 @@ part_beside() {
 	local c
 	case $1 in P[0-3]) ;; *) return 0 ;; esac
 	"$bin/bench-load" 2>&1 | grep -q -e --from || { note "bench-load cannot: left out" && return; }
-	for c in $(wanted qcow2-lazy qcow2-nbd ours-ram ours-part); do
+	for c in $(wanted qcow2-lazy qcow2-nbd ours-ram); do
 		beside_contender "$c" "$1"
 	done
+	[ -x "$bin/bench-beside" ] || return 0
+	"$bin/bench-beside" "$1" "$seconds" >"$dir/result"
+	put "$1" ours library-beside beside "$(cat "$dir/result")"
+	note "$1 by the library: $(cat "$dir/result")"
 }

@@ -15,7 +15,7 @@ virtual_writes() {
 reads_span() {
 	local bytes
 	bytes=$(size_bytes "$span")
-	[ "$1" = P0 ] || bytes=$((bytes / 4))
+	if [ "$1" = P0 ]; then bytes=$((bytes / 2)); else bytes=$((bytes / 4)); fi
 	echo $((bytes < 134217728 ? 134217728 : bytes)) # a smaller stick has no room to clean
 }
 
