@@ -80,6 +80,7 @@ static int take_wishes(struct job *job, struct err *err)
 		return err_set(err, EXIT_USAGE, "--policy host: not in this version; use stick");
 	job->wishes.accel = word_index(accels, args_text(args, "accel", NULL));
 	job->wishes.display = word_index(displays, args_text(args, "display", NULL));
+	job->wishes.cache = args_text(args, "cache", NULL);
 	job->wishes.detach = args_has(args, "detach");
 	if (!serial)
 		return 0;

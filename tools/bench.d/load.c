@@ -17,7 +17,7 @@
 
 /*
  *	bench-load MODE FILE [--span BYTES] [--block BYTES] [--seconds S] [--ops N] [--fsync N]
- *		[--threads N] [--seed N]
+ *		[--threads N] [--seed N] [--compressible PERCENT]
  *
  *	fill		write the span once, in order, 1 MiB each; one fdatasync at the end
  *	randwrite	random blocks of the span; fdatasync after every N
@@ -26,8 +26,9 @@
  *	seqread		in order, over again
  *	append		in order, over again, with an fdatasync after each: what a log would do
  *
- * Data cannot be compressed and no two blocks are equal: a pool of random bytes, each 4 KiB of it
- * stamped with a number when it is written. Requests that began before the time was over are
+ * Data cannot be compressed (of each 64 bytes PERCENT are spaces, if that is given) and no two
+ * blocks are equal: a pool of random bytes, each 4 KiB of it stamped with a number when it is
+ * written. Requests that began before the time was over are
  * counted, and so is the time they and the last fdatasync took.
  */
 #define STAMP_BYTES 4096u
@@ -52,6 +53,7 @@ struct job {
 	uint64_t fsync_every; /* 0: only at the end */
 	unsigned threads;
 	uint64_t seed;
+	uint64_t compressible; /* percent */
 	double deadline_s;
 	uint8_t *pool;
 };
@@ -244,6 +246,8 @@ static int fill_pool(struct job *job)
 		return -ENOMEM;
 	for (size_t i = 0; i < POOL_BYTES; i += sizeof(uint64_t)) {
 		uint64_t value = fsim_random(&random);
+		if (i % 64 * 100 < job->compressible * 64)
+			value = 0x2020202020202020u;
 		memcpy(job->pool + i, &value, sizeof(value));
 	}
 	return 0;
@@ -295,6 +299,7 @@ static int parse(int argc, char **argv, struct job *job)
 		{"fsync", required_argument, NULL, 'f'},
 		{"threads", required_argument, NULL, 'q'},
 		{"seed", required_argument, NULL, 'r'},
+		{"compressible", required_argument, NULL, 'c'},
 		{NULL, 0, NULL, 0},
 	};
 	uint64_t values['t' + 1] = {['q'] = 1, ['r'] = 1};
@@ -307,7 +312,7 @@ static int parse(int argc, char **argv, struct job *job)
 		else
 			values[c] = size_of(optarg);
 	}
-	if (optind != argc - 2 || values['q'] == 0 || values['q'] > 1024)
+	if (optind != argc - 2 || values['q'] == 0 || values['q'] > 1024 || values['c'] > 100)
 		return -EINVAL;
 	job->span_bytes = values['s'];
 	job->block_bytes = values['b'];
@@ -315,6 +320,7 @@ static int parse(int argc, char **argv, struct job *job)
 	job->fsync_every = values['f'];
 	job->threads = (unsigned)values['q'];
 	job->seed = values['r'];
+	job->compressible = values['c'];
 	for (int i = 0; i < MODES; i++)
 		if (strcmp(mode_names[i], argv[optind]) == 0)
 			job->mode = (enum mode)i;
@@ -328,7 +334,7 @@ int main(int argc, char **argv)
 	if (parse(argc, argv, &job) < 0) {
 		fprintf(stderr, "usage: bench-load fill|randwrite|randread|seqwrite|seqread|append"
 				" FILE [--span B] [--block B] [--seconds S] [--ops N] [--fsync N]"
-				" [--threads N] [--seed N]\n");
+				" [--threads N] [--seed N] [--compressible PERCENT]\n");
 		return 2;
 	}
 	set_defaults(&job);
