@@ -195,9 +195,12 @@ static void add_cdrom(struct argv *argv, const struct argv_paths *paths)
 {
 	if (paths->iso) {
 		add(argv, "-blockdev",
-		    "driver=raw,node-name=cd0,read-only=on,file.driver=file,file.filename=%s",
+		    "driver=raw,node-name=" ARGV_CD_NODE
+		    ",read-only=on,file.driver=file,file.filename=%s",
 		    quote(paths->iso).text);
-		add(argv, "-device", "ide-cd,id=cd,bus=ide.1,drive=cd0,bootindex=2");
+		/* A read that fails as its stick is pulled is done again: run_cd.c. */
+		add(argv, "-device",
+		    "ide-cd,id=cd,bus=ide.1,drive=" ARGV_CD_NODE ",bootindex=2,rerror=stop");
 	} else {
 		add(argv, "-device", "ide-cd,id=cd,bus=ide.1");
 	}
