@@ -24,6 +24,7 @@ start_sim() {
 mount_stick() {
 	case $(blkid -p -o value -s TYPE "$loop") in
 	exfat) mount.exfat-fuse -o nonempty "$loop" "$mnt" >/dev/null 2>&1 ;;
+	ntfs) ntfs-3g "$loop" "$mnt" >/dev/null 2>&1 ;;
 	*)
 		# Its superblock is two sectors; where the pull came in between, it wants to be mended.
 		mount "$loop" "$mnt" 2>"$work/mount.log" && return
@@ -47,6 +48,7 @@ make_fs() {
 	case $1 in
 	ext4) mkfs.ext4 -q -m 0 "$loop" ;;
 	exfat) mkfs.exfat "$loop" >/dev/null ;;
+	ntfs) mkfs.ntfs -Q -q "$loop" >/dev/null 2>&1 ;;
 	esac
 	drop_loop "$loop"
 }
@@ -157,7 +159,7 @@ start_busy() {
 		>"$work/words" 2>&1 </dev/null &
 	run=$!
 	at_end "end_run $run"
-	wait_line "round .* ok" "$serial" 90
+	wait_line "round .* ok" "$serial" 180
 }
 
 # One pull of NUMBER, for SECONDS, with whatever may happen in between.
