@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# yank_files: what lies beside the disk on a stick that is pulled: the firmware's variables reach the
-# stick wherever it is then, also those that change during the pull, and through a parked state; the
-# CD is read on by a guest that sees no error.
+# yank_files: what lies beside the disk on a stick that is pulled: the firmware's variables reach
+# the stick wherever it is then, also those that change during the pull, and through a parked
+# state; the CD is read on by a guest that sees no error.
 # test-labels: long once
 # shellcheck source-path=SCRIPTDIR source=yank.bash
 . "$(dirname "$0")/yank.bash"
@@ -95,7 +95,8 @@ plug
 said 'u: the stick is back' 2 60
 rm -f "$work/io.before" && cp "$work/io" "$work/io.before"
 qemu_io 'read -v 4M 16' cd0
-[ "$(grep -ac 'CD.of.the.stick' "$work/io")" -gt "$(grep -ac 'CD.of.the.stick' "$work/io.before")" ] ||
+before=$(grep -ac 'CD.of.the.stick' "$work/io.before")
+[ "$(grep -ac 'CD.of.the.stick' "$work/io")" -gt "$before" ] ||
 	die "the CD cannot be read: $(cat "$work/io")"
 ! grep -q 'CD image' "$work/words" || die "the CD: $(cat "$work/words")"
 
@@ -158,7 +159,8 @@ done
 END
 fresh
 serial=$work/serial
-"$vm" --stick "$mnt" run g --accel tcg --serial "$serial" -- "${job[@]}" >"$work/words" 2>&1 </dev/null &
+"$vm" --stick "$mnt" run g --accel tcg --serial "$serial" -- "${job[@]}" \
+	>"$work/words" 2>&1 </dev/null &
 run=$!
 at_end "end_run $run"
 wait_line "round .* ok" "$serial" 180

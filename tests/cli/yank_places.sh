@@ -37,10 +37,12 @@ works "$vm" init "$mnt"
 	>"$work/out" 2>&1 || die "create: $(cat "$work/out")"
 unset STICKVM_STICK
 start_busy
-for ((n = 1; n <= 5; n++)); do
+
+# NUMBER: a pull, after which the raw place is there again, and its folder is not yet mounted.
+pull_raw() {
 	pull
-	said 'g: the stick is gone: the VM is frozen' $n
-	sleep $((n % 3))
+	said 'g: the stick is gone: the VM is frozen' "$1"
+	sleep $(($1 % 3))
 	forget_mount
 	while [[ $(losetup -n -O BACK-FILE "$raw" 2>/dev/null) = *"$sim/stick.img"* ]]; do
 		drop_loop "$raw" # it stays as long as somebody looks at it
@@ -48,8 +50,13 @@ for ((n = 1; n <= 5; n++)); do
 	done
 	echo plug >"$sim/ctl"
 	plug_raw
-	plug_in
+}
+
+for ((n = 1; n <= 5; n++)); do
+	pull_raw $n
+	[ $((n % 2)) = 1 ] || plug_in
 	said 'g: the stick is back' $n 60
+	[ $((n % 2)) = 0 ] || plug_in
 	grep -q "g: the stick is back ($raw)" "$work/words" ||
 		die "not at $raw: $(cat "$work/words")"
 	no_error
@@ -66,6 +73,21 @@ sed -i "s|^place: .*|place: $raw|" "$mnt/stickvm/vms/g/vm.yaml"
 works "$vm" --stick "$mnt" check g --allow-outside
 all_whole
 echo "raw partition: 5 pulls, $(rounds) rounds of the guest, no error"
+
+# Ended before anybody has mounted the folder: the disk is closed, the note is put off.
+start_busy
+pull_raw 1
+said 'g: the stick is back' 1 60
+more_rounds 1
+kill -TERM $run
+wait_end $run 0 60
+said 'g: its counters are not in the stick.s ledger yet' 1
+no_error
+nothing_left
+plug_in
+sed -i "s|^place: .*|place: $raw|" "$mnt/stickvm/vms/g/vm.yaml"
+works "$vm" --stick "$mnt" check g --allow-outside
+all_whole
 umount -l "$mnt"
 drop_loop "$loop"
 drop_loop "$raw"
