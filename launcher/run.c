@@ -227,6 +227,7 @@ static void tick(struct session *s)
 		s->due.calm_ms = INT64_MAX;
 		s->io_error = s->resumed = false;
 		s->retry_wait_ms = 0;
+		s->cd.failures = 0;
 		session_say(s, "%s: the disk works again, the VM goes on", s->req->vm->name);
 	}
 }
