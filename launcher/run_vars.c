@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* run_vars.c: the firmware's variables: QEMU has a copy on the host, the stick gets what changed.
- */
+/* run_vars.c: the firmware's variables: QEMU has a copy, the stick gets what changed of it. */
 /*
  * QEMU keeps its file of variables open, and a file on a stick that was pulled is dead for as long
  * as QEMU lives. So QEMU is given a copy in the session's folder, and the stick's own file is
@@ -9,10 +8,11 @@
  *
  *  V1  What is written to the stick is a state that the copy had at one point in time: it is read
  *      only when nothing was written to it for CALM_MS, and again not while it was read.
- *  V2  A thread writes, one at a time, and the session does not wait for it but at its end: a
- *      stick that is dying may hang it. One that was begun before a pull is forgotten by the
- * session when the stick is back (it has all that it needs, and ends alone). V3  Nothing is written
- * while the stick is away; the copy has what the guest sets meanwhile.
+ *  V2  A thread writes, one at a time, and the session waits for it at its end only: a stick that is
+ *      dying may hang it. One that hangs long after the stick is back is forgotten; it has all that
+ *      it needs, and ends alone.
+ *  V3  Nothing is written while the stick is away; the copy has what the guest sets meanwhile. A
+ *      stick that is back gets them whether they changed or not: it may have lost what it took last.
  *
  * A state parked on the host needs nothing of this: QEMU saves the flash memory with the machine,
  * and writes all of it to its file when the machine goes on.
@@ -33,6 +33,7 @@ enum {
 	CALM_MS = 100,
 	STEP_MS = 10,
 	END_WAIT_MS = 20000,
+	FORGET_MS = 10000,
 };
 
 struct vars_job {
@@ -131,7 +132,7 @@ static void begin(struct session *s, bool dead)
 	if (v->job || pull_frozen(s) || s->pull.away ||
 	    !read_calm(s->req->dir->vars, dead, &bytes, &count))
 		return; /* V3 */
-	if (count == v->kept_bytes && memcmp(bytes, v->kept, count) == 0)
+	if (!v->unsure && count == v->kept_bytes && memcmp(bytes, v->kept, count) == 0)
 		free(bytes);
 	else
 		write_out(s, bytes, count);
@@ -146,22 +147,34 @@ static void take_result(struct session *s)
 		return;
 	v->job = NULL;
 	if (job->rc == 0) {
+		v->unsure = v->forget_ms != INT64_MAX; /* it may have gone to the stick as it was */
 		free(v->kept);
 		v->kept = job->bytes;
 		v->kept_bytes = job->count;
 		job->bytes = NULL;
-	} else if (!v->failed && (s->qemu.ended || !pull_check(s))) {
+	} else if (!v->failed && v->forget_ms == INT64_MAX &&
+		   (s->qemu.ended || !pull_check(s))) {
 		session_say(s, "%s: cannot be replaced: %s; %s; it is tried again", job->target,
 			    strerror(-job->rc), file_advice(job->rc));
 	}
 	v->failed = job->rc < 0;
+	v->forget_ms = INT64_MAX;
 	lose_owner(job);
+}
+
+static void forget_job(struct vars *v)
+{
+	if (v->job)
+		lose_owner(v->job);
+	v->job = NULL;
+	v->forget_ms = INT64_MAX;
 }
 
 void vars_init(struct session *s)
 {
 	struct vars *v = &s->vars;
 
+	v->forget_ms = INT64_MAX;
 	if (!s->req->plan->firmware_code ||
 	    file_read(s->req->dir->vars, VARS_MAX_BYTES, &v->kept, &v->kept_bytes) < 0)
 		v->kept = NULL;
@@ -175,20 +188,19 @@ void vars_tick(struct session *s)
 		return;
 	v->look_ms = session_now_ms() + LOOK_EVERY_MS;
 	take_result(s);
+	if (session_now_ms() >= v->forget_ms)
+		forget_job(v);
 	begin(s, false);
-}
-
-static void forget_job(struct vars *v)
-{
-	if (v->job)
-		lose_owner(v->job);
-	v->job = NULL;
 }
 
 void vars_follow(struct session *s)
 {
-	forget_job(&s->vars); /* V2 */
-	s->vars.look_ms = 0;
+	struct vars *v = &s->vars;
+
+	v->unsure = true; /* V3 */
+	v->look_ms = 0;
+	if (v->job)
+		v->forget_ms = session_now_ms() + FORGET_MS; /* V2 */
 }
 
 static void wait_for_job(struct session *s, int64_t until_ms)

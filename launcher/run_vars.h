@@ -14,6 +14,8 @@ struct vars {
 	size_t kept_bytes;
 	int64_t look_ms;      /* CLOCK_MONOTONIC: the next look */
 	struct vars_job *job; /* on its way to the stick; NULL */
+	int64_t forget_ms;    /* it was begun before a pull, and hangs if it is not done by then */
+	bool unsure;	      /* the stick may have lost them */
 	bool failed;	      /* and that was told */
 };
 
