@@ -86,9 +86,16 @@ plug() {
 	plug_in
 }
 
+guest_says_bad() {
+	# shellcheck disable=SC2016 # in the guest
+	echo 'bad() { [ -e /run/stopping ] || echo "BAD $*"; }'
+}
+
 # The guest's job: round after round it writes a file that it can make again, flushes, and reads
-# back what it wrote in the rounds before, past its own cache. It says every error that it sees.
+# back what it wrote in the rounds before, past its own cache. It says every error that it sees until
+# it is powered off: its file systems go before its job does.
 busy_guest() {
+	guest_says_bad
 	cat <<'END'
 mkdir -p /d
 bytes() { yes "stickvm yank round $1 $(($1 * 7919))" | head -c 1500000; }
@@ -97,14 +104,14 @@ sync
 i=6
 while :; do
 	n=$((i % 6))
-	bytes $i >/d/$n.new && sync && mv /d/$n.new /d/$n && echo $i >/d/$n.round || echo "BAD write $i"
+	bytes $i >/d/$n.new && sync && mv /d/$n.new /d/$n && echo $i >/d/$n.round || bad "write $i"
 	echo 3 >/proc/sys/vm/drop_caches
 	for n in 0 1 2 3 4 5; do
 		was=$(cat /d/$n.round)
-		[ "$(bytes $was | md5sum)" = "$(md5sum </d/$n)" ] || echo "BAD round $i file $n"
+		[ "$(bytes $was | md5sum)" = "$(md5sum </d/$n)" ] || bad "round $i file $n"
 	done
 	errors=$(dmesg | grep -ciE 'I/O error|EXT4-fs error|aborting|lost async')
-	[ $errors = 0 ] || { echo "BAD kernel"; dmesg | tail -5; }
+	[ $errors = 0 ] || { bad kernel; dmesg | tail -5; }
 	echo "round $i ok time=$(date +%s)"
 	i=$((i + 1))
 done
