@@ -21,6 +21,7 @@
 #include "verbs.h"
 #include "vm_cache.h"
 #include "vm_look.h"
+#include "vm_pick.h"
 #include "vm_store.h"
 
 /* Everything that a run needs, from the command line to QEMU's. */
@@ -92,15 +93,13 @@ static int take_wishes(struct job *job, struct err *err)
 
 static int take_vm(struct job *job, struct err *err)
 {
-	char *name = NULL, *path;
+	char *name = NULL;
 	int rc;
 
 	if (stick_open(job->args->stick, &job->stick, err) < 0 ||
 	    stick_pick(&job->stick, args_operand(job->args, 0), &name, err) < 0)
 		return -1;
-	path = stick_vm_path(&job->stick, name, "vm.yaml");
-	rc = vm_load(path, &job->vm, err);
-	free(path);
+	rc = vm_pick_load(&job->stick, name, &job->vm, err);
 	job->vars = stick_vm_path(&job->stick, name, "uefi-vars.fd");
 	free(name);
 	if (rc == 0 && job->vm.iso)
@@ -413,7 +412,7 @@ static int copy_vars(const struct job *job, struct err *err)
 
 	if (!job->plan.firmware_code)
 		return 0;
-	rc = file_read(job->vars, VARS_MAX_BYTES, &bytes, &count);
+	rc = file_read_own(job->vars, VARS_MAX_BYTES, &bytes, &count);
 	if (rc < 0)
 		return err_set(err, file_status(rc), "%s: cannot be read: %s; %s", job->vars,
 			       strerror(-rc), file_advice(rc));
