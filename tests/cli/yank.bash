@@ -34,10 +34,10 @@ mount_stick() {
 	esac
 }
 
-# NODE: detaches it if it is still the stick's: numbers are used again, also by others.
+# NODE: detaches it if it is still this stick: numbers are used again, also by others.
 drop_loop() {
 	case $(losetup -n -O BACK-FILE "$1" 2>/dev/null) in
-	*stick.img*) losetup -d "$1" ;;
+	"$work"/*stick.img*) losetup -d "$1" ;;
 	esac
 }
 
