@@ -188,8 +188,8 @@ bool park_marker_is(const struct stick *stick, const struct vm *vm, const char *
 {
 	char *path = stick_vm_path(stick, vm->name, "parked"), *text = NULL;
 	size_t bytes = 0;
-	bool is =
-		path && file_read_own(path, PARK_ID_CHARS, &text, &bytes) == 0 && strcmp(text, id) == 0;
+	bool is = path && file_read_own(path, PARK_ID_CHARS, &text, &bytes) == 0 &&
+		  strcmp(text, id) == 0;
 
 	free(text);
 	free(path);

@@ -8,11 +8,12 @@
  *
  *  V1  What is written to the stick is a state that the copy had at one point in time: it is read
  *      only when nothing was written to it for CALM_MS, and again not while it was read.
- *  V2  A thread writes, one at a time, and the session waits for it at its end only: a stick that is
- *      dying may hang it. One that hangs long after the stick is back is forgotten; it has all that
+ *  V2  A thread writes, one at a time, and the session waits for it at its end only: a stick that
+ * is dying may hang it. One that hangs long after the stick is back is forgotten; it has all that
  *      it needs, and ends alone.
  *  V3  Nothing is written while the stick is away; the copy has what the guest sets meanwhile. A
- *      stick that is back gets them whether they changed or not: it may have lost what it took last.
+ *      stick that is back gets them whether they changed or not: it may have lost what it took
+ * last.
  *
  * A state parked on the host needs nothing of this: QEMU saves the flash memory with the machine,
  * and writes all of it to its file when the machine goes on.
@@ -152,8 +153,7 @@ static void take_result(struct session *s)
 		v->kept = job->bytes;
 		v->kept_bytes = job->count;
 		job->bytes = NULL;
-	} else if (!v->failed && v->forget_ms == INT64_MAX &&
-		   (s->qemu.ended || !pull_check(s))) {
+	} else if (!v->failed && v->forget_ms == INT64_MAX && (s->qemu.ended || !pull_check(s))) {
 		session_say(s, "%s: cannot be replaced: %s; %s; it is tried again", job->target,
 			    strerror(-job->rc), file_advice(job->rc));
 	}

@@ -24,7 +24,7 @@ static int setup(void **state)
 {
 	struct place *p = calloc(1, sizeof(*p));
 
-	strcpy(p->folder, "/tmp/file-test-XXXXXX");
+	snprintf(p->folder, sizeof(p->folder), "/tmp/file-test-XXXXXX");
 	assert_non_null(mkdtemp(p->folder));
 	p->path = file_path("%s/a", p->folder);
 	p->fresh = file_path("%s/a.new", p->folder);
