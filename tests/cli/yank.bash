@@ -157,16 +157,66 @@ clock_is_right() {
 	fi
 }
 
-# Starts the VM with the busy guest; its pid is in `run`.
-start_busy() {
-	make_job < <(busy_guest)
+# Words for QEMU besides those of the job.
+boot=()
+
+# [OPTIONS OF run]: starts the VM with its job, anew; its pid is in `run`.
+start_job() {
 	fresh
 	serial=$work/serial
-	"$vm" --stick "$mnt" run g --accel tcg --serial "$serial" -- "${job[@]}" \
+	"$vm" --stick "$mnt" run g --accel tcg --serial "$serial" "$@" -- "${job[@]}" "${boot[@]}" \
 		>"$work/words" 2>&1 </dev/null &
 	run=$!
 	at_end "end_run $run"
+}
+
+# Starts the VM with the busy guest.
+start_busy() {
+	make_job < <(busy_guest)
+	start_job
 	wait_line "round .* ok" "$serial" 180
+}
+
+# A stick whose settings lie on its first half GiB, and a VM's disk behind them. The kernel of some
+# hosts makes no partitions of a loop device, so they are loop devices with an offset each.
+raw=
+raw_loop() {
+	losetup -f --show --direct-io=on --offset $((512 << 20)) --sizelimit $((1500 << 20)) \
+		"$sim/stick.img"
+}
+
+# Another node than before, whose name a file of our own has meanwhile, if nobody else took it.
+plug_raw() {
+	local before=$raw
+	truncate -s 1M "$work/taken"
+	[ -z "$before" ] || losetup "$before" "$work/taken" 2>/dev/null || before=
+	raw=$(raw_loop) || die "no loop device"
+	[ -z "$before" ] || losetup -d "$before"
+	at_end "drop_loop '$raw'"
+}
+
+# Such a stick, plugged in for the first time.
+start_raw() {
+	local first
+	start_sim --profile P5 --size 2G --cut drop=30,reorder
+	first=$(losetup -f --show --direct-io=on --sizelimit $((512 << 20)) "$sim/stick.img")
+	mkfs.ext4 -q -m 0 "$first"
+	losetup -d "$first"
+	plug_raw
+	plug_in
+}
+
+# It stays as long as somebody looks at it.
+drop_raw() {
+	while [[ $(losetup -n -O BACK-FILE "$raw" 2>/dev/null) = *"$sim/stick.img"* ]]; do
+		drop_loop "$raw"
+		sleep 0.1
+	done
+}
+
+# A real partition has a lasting name, to which its user has agreed for good.
+raw_is_here() {
+	sed -i "s|^place: .*|place: $raw|" "$mnt/stickvm/vms/g/vm.yaml"
 }
 
 # One pull of NUMBER, for SECONDS, with whatever may happen in between.

@@ -144,6 +144,7 @@ unset STICKVM_STICK
 head -c 24M /dev/urandom >"$work/cd.iso"
 sum=$(md5sum <"$work/cd.iso")
 cp "$work/cd.iso" "$mnt/stickvm/vms/g/setup.iso"
+sync "$mnt/stickvm/vms/g/setup.iso"
 works "$vm" --stick "$mnt" set g iso=setup.iso
 make_job <<END
 $(guest_says_bad)
@@ -157,12 +158,7 @@ while :; do
 	i=\$((i + 1))
 done
 END
-fresh
-serial=$work/serial
-"$vm" --stick "$mnt" run g --accel tcg --serial "$serial" -- "${job[@]}" \
-	>"$work/words" 2>&1 </dev/null &
-run=$!
-at_end "end_run $run"
+start_job
 wait_line "round .* ok" "$serial" 180
 for n in 1 2 3; do
 	pull
