@@ -102,7 +102,7 @@ static int get_key(const char *path, bool read_only, uint8_t *ret_key)
 {
 	char *text = NULL;
 	size_t bytes = 0;
-	int rc = file_read(path, 4096, &text, &bytes);
+	int rc = file_read_own(path, 4096, &text, &bytes);
 
 	if (rc == 0 && bytes == SV_CACHE_KEY_BYTES)
 		memcpy(ret_key, text, bytes);
