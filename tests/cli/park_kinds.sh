@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# park_kinds: a busy guest is parked and goes on, on each bus, from exFAT and NTFS, from a raw place,
-# and with UEFI, whose variables come back with it; what QEMU cannot save (NVMe) is refused, and stays
-# frozen. An argument: only the kinds with it in their name.
+# park_kinds: a busy guest is parked and goes on, on each bus, from exFAT and NTFS, from a raw
+# place, and with UEFI, whose variables come back with it; what QEMU cannot save (NVMe) is refused,
+# and stays frozen. An argument: only the kinds with it in their name.
 # test-labels: long once
 # shellcheck source-path=SCRIPTDIR source=yank.bash
 . "$(dirname "$0")/yank.bash"
@@ -115,8 +115,8 @@ if begin raw; then
 	park_and_go_on
 fi
 
-# The variables get a byte while the VM is off, which QEMU reads at its start; they are others when it
-# goes on, and the machine has its own.
+# The variables get a byte while the VM is off, which QEMU reads at its start; they are others when
+# it goes on, and the machine has its own.
 if begin uefi; then
 	stick_with ext4 --firmware uefi
 	vars=stickvm/vms/g/uefi-vars.fd

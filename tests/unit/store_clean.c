@@ -66,7 +66,7 @@ static uint64_t size_for(double u)
 
 static uint64_t pick(struct run *run)
 {
-	uint64_t fifths = run->blocks / 5;
+	uint64_t fifths = run->blocks < 5 ? 1 : run->blocks / 5;
 
 	if (!run->hot)
 		return prng_below(&run->rng, run->blocks);
