@@ -69,6 +69,16 @@ static double p99_ms(const json_t *line)
 	return number(line, "load", "p99_us") / 1e3;
 }
 
+static double max_ms(const json_t *line)
+{
+	return number(line, "load", "max_us") / 1e3;
+}
+
+static double other_mb_s(const json_t *line)
+{
+	return number(line, "other", "mb_s");
+}
+
 static double erases_per_gib(const json_t *line)
 {
 	return number(line, "stats", "erases") / (number(line, "load", "bytes") / GIB);
@@ -174,6 +184,16 @@ static void print_table(const json_t *lines, const char *title, const char *work
 	}
 }
 
+/* Two loads at once: what the first one waits, and what the other one gets. */
+static void print_beside(const json_t *lines, const char *workload, const char *title)
+{
+	char text_of[128];
+	snprintf(text_of, sizeof(text_of), "4 KiB %s: 99 of 100 within ms", title);
+	print_table(lines, text_of, workload, p99_ms);
+	print_table(lines, "the same: the longest, ms", workload, max_ms);
+	print_table(lines, "the same: MB/s of the other load", workload, other_mb_s);
+}
+
 struct goal {
 	const char *what;
 	const char *workload, *ours, *than;
@@ -209,6 +229,12 @@ static const struct goal goals[] = {
 	{"cold random reads, of raw", "coldread", "ours", "raw", iops, iops, 0.8, false, SIX},
 	{"warm random reads, of raw on the host's disk", "warmread", "ours", "raw", iops, iops, 0.8,
 	 false, SIX},
+	{"p99 of reads beside writes, of qcow2", "reads-beside-order", "ours-ram", "qcow2", p99_ms,
+	 p99_ms, 0.2, true, "P0 P1 P2"},
+	{"p99 of reads beside writes, of qcow2 (NBD)", "reads-beside-order", "ours-ram",
+	 "qcow2-nbd", p99_ms, p99_ms, 0.2, true, "P0 P1 P2"},
+	{"p99 of reads beside random writes, of qcow2", "reads-beside-random", "ours-ram", "qcow2",
+	 p99_ms, p99_ms, 0.2, true, "P0 P1 P2"},
 	{"boot of a guest, of qcow2", "boot", "ours", "qcow2", boot_s, boot_s, 1, true, SIX},
 	{"memory, reads at depth 1, of bare FUSE", "randread-1", "ours", "floor", iops, iops, 0.7,
 	 false, "memory"},
@@ -288,6 +314,9 @@ int main(int argc, char **argv)
 	print_table(lines, "the same, by the clock of the stick", "coldread", busy_iops);
 	print_table(lines, "4 KiB random reads, the host has it all (raw: a file there): IOPS",
 		    "warmread", iops);
+	print_beside(lines, "reads-beside-order", "reads beside large writes in order");
+	print_beside(lines, "reads-beside-random", "reads beside random writes, fsync every 16");
+	print_beside(lines, "writes-beside-flushes", "a write every 2 ms beside 1 MiB and a flush");
 	print_table(lines, "a guest's boot until it is ready: seconds", "boot", boot_s);
 	print_table(lines, "virtual clock, no FUSE: IOPS of the engine", "virtual", virtual_iops);
 	print_table(lines, "virtual clock, no FUSE: the stick's own limit", "virtual",
