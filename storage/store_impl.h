@@ -88,13 +88,36 @@ struct sv_scratch {
 #define SV_SCRATCH_BYTES (SV_READ_MAX_BLOCKS * SV_RAW_UNIT_BYTES + 3 * 4096u + SV_UNIT_MAX_BYTES)
 #define SV_SCRATCHES 16u
 
-/* The one stream that is read ahead. */
+/* Who uses the stick next (turns.c). */
+struct sv_turns {
+	pthread_mutex_t lock;
+	pthread_cond_t none;	    /* no read of a guest is under way */
+	unsigned reading;	    /* those that are */
+	uint64_t ended_us;	    /* when the last one ended */
+	uint64_t shared_us;	    /* when one came while another was */
+	uint32_t piece_bytes;	    /* what others take at a time */
+	unsigned learnt, since;	    /* pieces of a known length; others since */
+	uint64_t short_us, long_us; /* what the former took at best */
+	uint64_t cost_us, byte_us;  /* of a command; of so many bytes more as lie between them */
+	unsigned slow;		    /* pieces in a row that took much longer */
+};
+
+/* The stream that is read ahead, and reads that may become one (readahead.c). */
+#define SV_STREAM_HEADS 4u
+struct sv_stream_head {
+	uint64_t next;	 /* where the last read ended */
+	unsigned streak; /* reads that followed each other */
+};
 struct sv_stream {
 	pthread_mutex_t lock;
+	pthread_cond_t filled;
 	uint8_t *buf;
 	uint64_t place, len; /* of what is in it */
-	uint64_t next;	     /* where the last read ended */
-	unsigned streak;     /* reads that followed each other */
+	uint64_t drops;
+	bool filling; /* by somebody, without the lock */
+	bool runs;    /* a stream's pieces are in it */
+	unsigned alone;
+	struct sv_stream_head head[SV_STREAM_HEADS];
 };
 
 /* Counted where no lock is held; sv_tally puts them into the ledger. */
@@ -151,6 +174,7 @@ struct sv_apart {
 struct sv_store {
 	struct sv_dev *dev; /* D1 (attach.c) */
 	pthread_rwlock_t dev_lock;
+	struct sv_turns turns;
 	atomic_bool detached;
 	atomic_bool parking; /* X1 (park.c); set under `lock` */
 	bool owns_dev;	     /* it was opened: what goes away is closed here */
@@ -238,14 +262,31 @@ static inline bool sv_is_detached(const struct sv_store *s)
 {
 	return atomic_load(&s->detached);
 }
-/* As sv_dev_*; -ENODEV, and the store is detached, where the medium is gone. */
+/* As sv_dev_*; -ENODEV, and the store is detached, where the medium is gone. Reads that a guest
+ * waits for are `first`: everything else lets them pass. *ret_us: how long the device worked. */
 int sv_io_read(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place);
-int sv_io_write(struct sv_store *s, const void *buf, uint64_t len_bytes, uint64_t place);
+int sv_io_read_first(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place);
+int sv_io_write(struct sv_store *s, const void *buf, uint64_t len_bytes, uint64_t place,
+		uint64_t *ret_us);
 int sv_io_flush(struct sv_store *s);
 int sv_io_grow(struct sv_store *s, uint64_t size_bytes);
 int sv_io_geometry(struct sv_store *s, struct sv_geometry *ret_geometry);
 /* Takes another device for the one that went away. */
 void sv_io_attach(struct sv_store *s, struct sv_dev *dev);
+
+/* ---- turns.c: who uses the stick next ---- */
+void sv_turns_init(struct sv_store *s);
+void sv_turns_free(struct sv_store *s);
+/* Around a guest's read of the device. */
+void sv_turns_read_begins(struct sv_store *s);
+void sv_turns_read_ends(struct sv_store *s);
+/* Lets them pass, after a piece that took `last_us`; returns how long that was. */
+uint64_t sv_turns_wait(struct sv_store *s, uint64_t last_us);
+/* How long the next piece is to be; what one took. */
+uint32_t sv_turns_piece(struct sv_store *s);
+void sv_turns_took(struct sv_store *s, uint32_t len_bytes, uint64_t took_us);
+/* Whether guests' reads overlapped lately. */
+bool sv_turns_shared(struct sv_store *s);
 
 /* ---- retain.c: appends that may have to be written again ---- */
 struct sv_part;
@@ -466,6 +507,8 @@ int sv_stream_init(struct sv_store *s);
 void sv_stream_free(struct sv_store *s);
 /* Forgets what was read ahead. */
 void sv_stream_drop(struct sv_store *s);
+/* A gap of so many bytes takes no longer to be read than to be passed over. */
+uint64_t sv_bridge_bytes(const struct sv_store *s);
 /* Reads [place, place + len) into scratch->io; *ret_data is where it starts in there. `ahead`: it
  * may be one of a stream. */
 int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, uint32_t len_bytes,
