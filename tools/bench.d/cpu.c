@@ -211,9 +211,9 @@ static int blocks(struct bench *b, double *ret_write_us, double *ret_read_us)
 		return r;
 	start = now_s();
 	for (uint64_t i = 0; r == 0 && i < writes; i++)
-		r = sv_store_write(
-			b->store, b->pool + i * BLOCK_BYTES % POOL_BYTES, BLOCK_BYTES,
-			fsim_random_below(&random, b->bytes / BLOCK_BYTES) * BLOCK_BYTES);
+		r = sv_store_write(b->store, b->pool + i * BLOCK_BYTES % POOL_BYTES, BLOCK_BYTES,
+				   fsim_random_below(&random, b->bytes / BLOCK_BYTES) *
+					   BLOCK_BYTES);
 	if (r == 0)
 		r = sv_store_flush(b->store);
 	*ret_write_us = (now_s() - start) * 1e6 / (double)writes;
