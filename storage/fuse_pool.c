@@ -12,10 +12,12 @@
  *     that was taken up is answered, and a worker that waits can always be ended. (The functions
  *     that a cancellation unwinds take no address of a local: ASan would see a stale stack.)
  * W2  base_workers serve. Who takes a request and leaves nobody waiting sets `watching`. While it
- *     is set, sv_fuse_pool_run looks every tick: if nobody waits and nobody took a request since
- *     the last look, all hang in the disk, and their number is doubled, up to max_workers. After
- *     CALM_TICKS looks in a row that saw somebody waiting, those beyond the base are told to rest
- *     and `watching` is cleared. An unused mount has no timer running.
+ *     is set, sv_fuse_pool_run looks every tick: if nobody waits, nobody took a request since the
+ *     last look, and fewer want a processor than there are of them, the others hang in the disk,
+ *     and their number is doubled, up to max_workers. (One that only waits for its processor, which
+ *     the guest has, would not be helped by others that wait for it, too.) After CALM_TICKS looks
+ *     in a row that saw somebody waiting, those beyond the base are told to rest and `watching` is
+ *     cleared. An unused mount has no timer running.
  * W3  Worker i alone uses workers[i], slot i of the ranges and its scratch.
  *
  *   worker:  wait for a request -> serve it -> rest if there is a surplus -> wait ...
@@ -25,10 +27,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define DEFAULT_WORKERS 16
 #define SCRATCH_ALIGN 4096
@@ -86,6 +92,7 @@ static void *worker_main(void *arg)
 	struct sv_fuse_worker *worker = arg;
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	atomic_store(&worker->tid, gettid());
 	pthread_setspecific(worker->fuse->pool.worker_key, worker);
 	while (serve_one(worker))
 		;
@@ -161,6 +168,35 @@ static void sleep_tick(struct sv_fuse_pool *pool)
 		;
 }
 
+/* Whether a thread runs or is ready to. Where the host does not say: no. */
+static bool wants_cpu(pid_t tid)
+{
+	char path[64], text[128];
+	const char *state;
+	ssize_t len = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		len = read(fd, text, sizeof(text) - 1);
+		close(fd);
+	}
+	text[len > 0 ? len : 0] = '\0';
+	state = strrchr(text, ')'); /* proc(5): the name before may hold anything but is short */
+	return state && strncmp(state, ") R", 3) == 0;
+}
+
+/* W2: whether more of them could do more. */
+static bool hangs(struct sv_fuse_pool *pool)
+{
+	unsigned busy = 0;
+
+	for (unsigned i = 0; i < pool->started; i++) /* only this thread starts any */
+		busy += wants_cpu(atomic_load(&pool->workers[i].tid));
+	return busy < pool->base_workers;
+}
+
 /* W2, from the time when nobody waited until things are calm. */
 static void watch(struct sv_fuse *fuse)
 {
@@ -177,7 +213,7 @@ static void watch(struct sv_fuse *fuse)
 			calm++;
 		} else {
 			calm = 0;
-			if (taken == seen)
+			if (taken == seen && hangs(pool))
 				grow(fuse);
 		}
 		seen = taken;

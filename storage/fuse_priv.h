@@ -16,6 +16,7 @@
 struct sv_fuse_worker {
 	struct sv_fuse *fuse;
 	pthread_t thread;
+	_Atomic pid_t tid; /* 0: it has not run yet */
 	struct sv_fuse_lane lane;
 	struct fuse_buf request; /* libfuse allocates its memory once */
 };
