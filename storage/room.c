@@ -87,7 +87,7 @@ static uint64_t map_segments(const struct sv_store *s)
 	uint64_t pages = 1 + s->blocks / (SV_PAGE_ENTRIES - 1);
 
 	pages = sv_min64(pages, s->map.pool_pages) + s->segs.limit / SV_USAGE_PER_PAGE;
-	return segments_for(s, pages * PAGE_WORST_BYTES + sv_history_limit(s));
+	return segments_for(s, pages * PAGE_WORST_BYTES + sv_root_bytes(s));
 }
 
 uint64_t sv_reserve_segments(const struct sv_store *s)
@@ -199,7 +199,7 @@ static uint64_t needed_segments(const struct sv_store *s)
 
 	pages = sv_min64(pages, s->map.pool_pages) + 4 + s->segs.count / SV_USAGE_PER_PAGE;
 	return group_segments(s) + 2 +
-	       segments_for(s, pages * PAGE_WORST_BYTES + sv_history_limit(s));
+	       segments_for(s, pages * PAGE_WORST_BYTES + sv_root_bytes(s));
 }
 
 static uint64_t wanted_segments(const struct sv_store *s)

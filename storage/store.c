@@ -483,6 +483,7 @@ static void *keeper(void *arg)
 			did = idle_work(s);
 		if (!due && !did)
 			sv_scrub_tick(s);
+		sv_boot_tick(s);
 		pthread_mutex_lock(&s->lock);
 		if (s->stopping || did || (batch_due(s) && !s->seal_error))
 			continue;
@@ -565,6 +566,7 @@ static void init_locks(struct sv_store *s)
 
 void sv_store_free(struct sv_store *s)
 {
+	sv_sweep_free(s);
 	sv_host_close(s->host);
 	sv_reads_free(s);
 	sv_map_free(&s->map);
@@ -577,6 +579,8 @@ void sv_store_free(struct sv_store *s)
 	free(s->order);
 	free(s->unapplied);
 	sv_retain_free(s);
+	sv_boot_free(&s->boot);
+	sv_boot_run_free(&s->boot_run);
 	sv_io_free(s);
 	pthread_mutex_destroy(&s->cleaning);
 	pthread_mutex_destroy(&s->commit);
@@ -627,6 +631,8 @@ int sv_store_new(struct sv_dev *dev, const struct sv_open_options *opts,
 		return -ENOMEM;
 	sv_io_init(s, dev);
 	init_locks(s);
+	sv_boot_run_init(&s->boot_run, !opts || !opts->read_only);
+	sv_sweep_init(s);
 	r = sv_dev_geometry(dev, &s->geo);
 	if (r == 0) {
 		defaults(s, opts);
@@ -656,6 +662,8 @@ int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
 	s->ledger_at_open = s->ledger;
 	if (r == 0)
 		sv_cache_open(s);
+	if (r == 0)
+		sv_sweep_start(s);
 	if (r == 0 && s->opts.read_only)
 		s->state = SV_READ_ONLY;
 	else if (r == 0)
@@ -711,7 +719,9 @@ int sv_store_close(struct sv_store *s)
 	int r = 0;
 
 	stop_keeper(s);
+	sv_sweep_forget(s);
 	if (!s->opts.read_only) {
+		sv_boot_finish(s);
 		r = sv_store_flush(s);
 		if (r == 0)
 			r = sv_store_checkpoint(s);
@@ -731,6 +741,7 @@ void sv_store_abandon(struct sv_store *s)
 	if (!s)
 		return;
 	stop_keeper(s);
+	sv_sweep_forget(s);
 	dev = s->dev;
 	sv_store_free(s);
 	sv_dev_close(dev);

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "batch.h"
+#include "bootset.h"
 #include "cache_host.h"
 #include "cache_ram.h"
 #include "format.h"
@@ -14,6 +15,7 @@
 #include "map.h"
 #include "segs.h"
 #include "stickvm/store.h"
+#include "sweep.h"
 #include "unit.h"
 
 /*
@@ -219,6 +221,9 @@ struct sv_store {
 	struct sv_scrub scrub;
 	struct sv_ledger ledger, ledger_at_open;
 	struct sv_history history; /* under lock */
+	struct sv_boot_set boot;   /* under lock */
+	struct sv_boot_run boot_run;
+	struct sv_sweep sweep;
 	struct sv_recovery recovery;
 };
 
@@ -465,6 +470,11 @@ static inline uint32_t sv_history_limit(const struct sv_store *s)
 	uint64_t most = sv_min64(SV_HISTORY_MAX_BYTES, s->anchor.segment_bytes / 32);
 
 	return (uint32_t)sv_max64(most, SV_HISTORY_LEAST_BYTES);
+}
+/* Records of a root beside ROOT. */
+static inline uint32_t sv_root_bytes(const struct sv_store *s)
+{
+	return sv_history_limit(s) + sv_boot_limit(s);
 }
 
 /* ---- status.c ---- */
