@@ -190,16 +190,23 @@ static void add_scratch(struct argv *argv, const struct plan *plan, const struct
 	}
 }
 
-/* An ISO is the installer's, on a bus that every installer sees. */
+/*
+ * An ISO is the installer's, on a bus that every installer sees. A read that fails as its stick is
+ * pulled stops the VM and is done again (run_cd.c): SCSI can, but QEMU's AHCI aborts when it shall
+ * do an ATAPI command again.
+ */
 static void add_cdrom(struct argv *argv, const struct argv_paths *paths)
 {
+	add(argv, "-device", "usb-bot,id=cdbus,bus=usb.0,port=4");
 	if (paths->iso) {
 		add(argv, "-blockdev",
-		    "driver=raw,node-name=cd0,read-only=on,file.driver=file,file.filename=%s",
+		    "driver=raw,node-name=" ARGV_CD_NODE
+		    ",read-only=on,file.driver=file,file.filename=%s",
 		    quote(paths->iso).text);
-		add(argv, "-device", "ide-cd,id=cd,bus=ide.1,drive=cd0,bootindex=2");
+		add(argv, "-device",
+		    "scsi-cd,id=cd,bus=cdbus.0,drive=" ARGV_CD_NODE ",bootindex=2,rerror=stop");
 	} else {
-		add(argv, "-device", "ide-cd,id=cd,bus=ide.1");
+		add(argv, "-device", "scsi-cd,id=cd,bus=cdbus.0");
 	}
 }
 

@@ -17,7 +17,7 @@ struct argv {
 /* The files and sockets of a session; absolute. Those that the plan does not need may be NULL. */
 struct argv_paths {
 	const char *disk;	   /* the FUSE file */
-	const char *firmware_vars; /* the VM's own copy */
+	const char *firmware_vars; /* the session's copy of the VM's own */
 	const char *iso;	   /* NULL: the CD-ROM drive is empty or absent */
 	const char *qmp;	   /* stickvm listens on it; QEMU connects */
 	const char *agent;	   /* QEMU listens on it; for the guest agent's users */
@@ -28,6 +28,8 @@ struct argv_paths {
 
 /* The name of the root disk's node in QEMU, which its events carry. */
 #define ARGV_DISK_NODE "disk0"
+/* And of what is in the CD-ROM drive. */
+#define ARGV_CD_NODE "cd0"
 
 /*
  * Builds the command line. `extra` are words from the user, appended as they are. The result is

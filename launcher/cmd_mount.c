@@ -6,17 +6,22 @@
  * the parent prints and returns. An end of the pipe without one means that it died.
  *
  * A stick that is pulled meanwhile makes the disk say EIO; plugged in again, wherever it is mounted
- * then, it goes on (mount_stick.c).
+ * then, it goes on (mount_stick.c). What ends the mount meanwhile without asking (umount(8), a
+ * signal) does not end the process: it keeps what is not on the stick until that is back, or it is
+ * told to give up, by SIGUSR1 (`umount --force`) or by another signal.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "carry.h"
@@ -39,6 +44,8 @@ struct serving {
 	struct sv_store *store;
 	struct sv_fuse *fuse;
 	struct mount_stick *pulls; /* NULL: nothing looks after the stick */
+	int give_up_fd;		   /* readable: what is not on the stick is given up */
+	atomic_bool over;	   /* nothing is mounted any more */
 };
 
 static int fail_dir(struct err *err, const char *dir, int rc)
@@ -141,31 +148,53 @@ static int start(struct serving *s, struct err *err)
 	return -1;
 }
 
-static void *wait_for_signal(void *arg)
+/* The ones that end it. */
+static void end_signals(sigset_t *ret_set)
+{
+	sigemptyset(ret_set);
+	sigaddset(ret_set, SIGINT);
+	sigaddset(ret_set, SIGTERM);
+	sigaddset(ret_set, SIGHUP);
+	sigaddset(ret_set, SIGUSR1);
+}
+
+static void *wait_for_signals(void *arg)
 {
 	struct serving *s = arg;
+	const uint64_t one = 1;
 	sigset_t ends;
 	int got;
 
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGINT);
-	sigaddset(&ends, SIGTERM);
-	sigaddset(&ends, SIGHUP);
-	sigwait(&ends, &got); /* a point where the thread can be cancelled */
-	sv_fuse_stop(s->fuse);
+	end_signals(&ends);
+	for (;;) {
+		sigwait(&ends, &got); /* a point where the thread can be cancelled */
+		if ((s->over || got == SIGUSR1) &&
+		    write(s->give_up_fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
+			continue; /* it was told already */
+		if (!s->over && got != SIGUSR1)
+			sv_fuse_stop(s->fuse);
+	}
 	return NULL;
 }
 
-/* Before any thread is made, so that only wait_for_signal gets them. */
+/* Before any thread is made, so that only wait_for_signals gets them. */
 static void block_signals(void)
 {
 	sigset_t ends;
 
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGINT);
-	sigaddset(&ends, SIGTERM);
-	sigaddset(&ends, SIGHUP);
+	end_signals(&ends);
 	sigprocmask(SIG_BLOCK, &ends, NULL);
+}
+
+/* There is no terminal any more, but for --foreground. */
+static void say_waiting(void *ctx, const struct err *err)
+{
+	const struct serving *s = ctx;
+
+	if (s->tell < 0)
+		ui_warn(s->args, "%s; Ctrl-C gives them up", err->text);
+	else
+		syslog(LOG_USER | LOG_WARNING, "%s", err->text);
 }
 
 static int close_disk(struct serving *s, struct err *err)
@@ -189,17 +218,24 @@ static int close_disk(struct serving *s, struct err *err)
 static int serve(struct serving *s, struct err *err)
 {
 	pthread_t watcher;
-	bool watched = pthread_create(&watcher, NULL, wait_for_signal, s) == 0;
+	bool watched;
 	int served, rc;
 
+	s->give_up_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	watched = pthread_create(&watcher, NULL, wait_for_signals, s) == 0;
 	s->pulls = mount_stick_start(s->store, &s->pick.stick, &s->pick.vm,
 				     args_has(s->args, "read-only"));
 	served = sv_fuse_run(s->fuse);
+	s->over = true;
+	if (watched && s->give_up_fd >= 0)
+		mount_stick_wait(s->pulls, s->dir, s->give_up_fd, say_waiting, s);
 
 	if (watched) {
 		pthread_cancel(watcher);
 		pthread_join(watcher, NULL);
 	}
+	if (s->give_up_fd >= 0)
+		close(s->give_up_fd);
 	rc = close_disk(s, err);
 	sv_fuse_destroy(s->fuse);
 	if (rc == 0 && served < 0)
@@ -260,7 +296,7 @@ static int run_child(struct serving *s)
 	detach();
 	if (serve(s, &err) == 0)
 		return EXIT_DONE;
-	mounts_leave_words(&err);
+	mounts_leave_words(&err, NULL);
 	return err.status;
 }
 

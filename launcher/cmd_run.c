@@ -15,14 +15,14 @@
 #include "file.h"
 #include "run.h"
 #include "run_detach.h"
+#include "run_vars.h"
 #include "tune.h"
 #include "ui.h"
 #include "verbs.h"
 #include "vm_cache.h"
 #include "vm_look.h"
+#include "vm_pick.h"
 #include "vm_store.h"
-
-enum { VARS_MAX_BYTES = 64 << 20 };
 
 /* Everything that a run needs, from the command line to QEMU's. */
 struct job {
@@ -80,6 +80,7 @@ static int take_wishes(struct job *job, struct err *err)
 		return err_set(err, EXIT_USAGE, "--policy host: not in this version; use stick");
 	job->wishes.accel = word_index(accels, args_text(args, "accel", NULL));
 	job->wishes.display = word_index(displays, args_text(args, "display", NULL));
+	job->wishes.cache = args_text(args, "cache", NULL);
 	job->wishes.detach = args_has(args, "detach");
 	if (!serial)
 		return 0;
@@ -93,15 +94,13 @@ static int take_wishes(struct job *job, struct err *err)
 
 static int take_vm(struct job *job, struct err *err)
 {
-	char *name = NULL, *path;
+	char *name = NULL;
 	int rc;
 
 	if (stick_open(job->args->stick, &job->stick, err) < 0 ||
 	    stick_pick(&job->stick, args_operand(job->args, 0), &name, err) < 0)
 		return -1;
-	path = stick_vm_path(&job->stick, name, "vm.yaml");
-	rc = vm_load(path, &job->vm, err);
-	free(path);
+	rc = vm_pick_load(&job->stick, name, &job->vm, err);
 	job->vars = stick_vm_path(&job->stick, name, "uefi-vars.fd");
 	free(name);
 	if (rc == 0 && job->vm.iso)
@@ -131,7 +130,7 @@ static void make_argv(struct job *job)
 {
 	const struct argv_paths paths = {
 		.disk = job->dir.disk,
-		.firmware_vars = job->vars,
+		.firmware_vars = job->dir.vars,
 		.iso = job->iso,
 		.qmp = job->dir.qmp,
 		.agent = job->dir.agent,
@@ -372,7 +371,7 @@ static int open_store(struct job *job, struct sv_store **ret_store, struct err *
 	return rc;
 }
 
-/* QEMU writes to that file: a link would lead it to one of this host. */
+/* That file is read for the guest: a link would lead to one of this host. */
 static int check_vars(const struct job *job, struct err *err)
 {
 	struct stat st;
@@ -403,6 +402,26 @@ static int prepare_vars(const struct job *job, struct err *err)
 		return err_set(err, file_status(rc), "%s: cannot be copied from %s: %s; %s",
 			       job->vars, job->plan.firmware_vars, strerror(-rc), file_advice(rc));
 	return 0;
+}
+
+/* What QEMU gets (run_vars.c). */
+static int copy_vars(const struct job *job, struct err *err)
+{
+	char *bytes;
+	size_t count;
+	int rc;
+
+	if (!job->plan.firmware_code)
+		return 0;
+	rc = file_read_own(job->vars, VARS_MAX_BYTES, &bytes, &count);
+	if (rc < 0)
+		return err_set(err, file_status(rc), "%s: cannot be read: %s; %s", job->vars,
+			       strerror(-rc), file_advice(rc));
+	rc = file_replace_secret(job->dir.vars, bytes, count);
+	free(bytes);
+	return rc == 0 ? 0
+		       : err_set(err, EXIT_FAILED, "%s: cannot be written: %s", job->dir.vars,
+				 strerror(-rc));
 }
 
 /* A file for the serial port that cannot be written is told now, not by QEMU's last words. A
@@ -448,6 +467,7 @@ static int session(struct job *job, struct err *err)
 		.plan = &job->plan,
 		.argv = &job->argv,
 		.dir = &job->dir,
+		.iso = job->iso,
 		.park_key = job->park_key,
 		.parked = job->unparks ? &job->parked : NULL,
 		.may_ask = ui_interactive(),
@@ -465,7 +485,8 @@ static int session(struct job *job, struct err *err)
 	if (open_store(job, &store, err) < 0)
 		return err->status;
 	say_room(job, store);
-	if (prepare_vars(job, err) < 0 || run_dir_make(&job->dir, err) < 0) {
+	if (prepare_vars(job, err) < 0 || run_dir_make(&job->dir, err) < 0 ||
+	    copy_vars(job, err) < 0) {
 		if (job->unparks) /* another host must still be told that something is missing */
 			sv_store_abandon(store);
 		else

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,8 @@
 #include "ui.h"
 #include "verbs.h"
 #include "vm_look.h"
+
+enum { LOOK_EVERY_MS = 1000 };
 
 /* fusermount3 is the set-uid helper through which ordinary users mount; what it would say is for
  * its own command line. 0 or a negative errno. */
@@ -115,12 +118,25 @@ static int watch(pid_t pid, uid_t *ret_uid)
 	return fd;
 }
 
-static void wait_for(int fd)
+/* Until the process has ended. What it waits for itself is told. */
+static void wait_for(const struct args *args, int fd, pid_t pid, uid_t uid)
 {
 	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	struct err words;
+	bool told = false;
 
-	while (poll(&pfd, 1, -1) < 0 && errno == EINTR)
-		;
+	while (poll(&pfd, 1, LOOK_EVERY_MS) <= 0) {
+		if (!told && mounts_words(pid, uid, false, &words)) {
+			ui_warn(args, "%s", words.text);
+			told = true;
+		}
+	}
+}
+
+static void give_up(int fd)
+{
+	/* Where it has ended meanwhile, there is nothing to tell it. */
+	(void)!syscall(SYS_pidfd_send_signal, fd, SIGUSR1, NULL, 0);
 }
 
 /* A mount whose stick is gone holds what was not written to it, and is not ended without a word.
@@ -175,8 +191,10 @@ static int end_mount(const struct args *args, const char *dir, const struct moun
 	if (rc == 0)
 		rc = unmount(dir, uid, err);
 
+	if (rc == 0 && process >= 0 && args_has(args, "force"))
+		give_up(process);
 	if (rc == 0 && process >= 0)
-		wait_for(process);
+		wait_for(args, process, info->pid, uid);
 	if (rc == 0 && info->pid > 0 && mounts_words(info->pid, uid, true, err))
 		rc = -1;
 	else if (rc == 0 && info->pid > 0 && process < 0)
@@ -186,6 +204,35 @@ static int end_mount(const struct args *args, const char *dir, const struct moun
 			     dir, info->vm);
 	if (process >= 0)
 		close(process);
+	return rc;
+}
+
+/* Nothing is mounted there; but perhaps something was, and its process waits for its stick. */
+static int end_lost(const struct args *args, const char *dir, struct err *err)
+{
+	const pid_t pid = mounts_lost(dir);
+	struct err words;
+	uid_t uid = 0;
+	int process = pid ? watch(pid, &uid) : -1;
+	int rc;
+
+	if (process < 0)
+		return err_set(err, EXIT_FAILED,
+			       "%s: no disk of stickvm is mounted here; 'findmnt "
+			       "-t fuse.stickvm' lists them",
+			       dir);
+	if (args_has(args, "force")) {
+		give_up(process);
+		wait_for(args, process, pid, uid);
+		rc = mounts_words(pid, uid, true, err) ? -1 : 0;
+	} else {
+		if (!mounts_words(pid, uid, false, &words))
+			err_set(&words, EXIT_FAILED, "%s: its process is ending", dir);
+		rc = err_set(err, words.status,
+			     "%.350s; 'stickvm umount --force %.100s' gives them up", words.text,
+			     dir);
+	}
+	close(process);
 	return rc;
 }
 
@@ -199,10 +246,7 @@ int cmd_umount(const struct args *args)
 	if (!dir)
 		rc = err_set(&err, EXIT_FAILED, "%s: %s", args_operand(args, 0), strerror(errno));
 	else if (!mounts_find("/proc/self/mountinfo", dir, &info))
-		rc = err_set(&err, EXIT_FAILED,
-			     "%s: no disk of stickvm is mounted here; 'findmnt "
-			     "-t fuse.stickvm' lists them",
-			     dir);
+		rc = end_lost(args, dir, &err);
 	else if (info.pid == 0)
 		rc = err_set(&err, EXIT_LOCKED,
 			     "%s: belongs to the running VM %s; end it with "

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "scratch.h"
+#include "vm_cache.h"
 
 #define FIELD_BOOL(section, key)                                                                   \
 	{                                                                                          \
@@ -42,6 +43,9 @@ const struct fact_field facts_table[] = {
 	FIELD_U64(host, ssh_port),
 	FIELD_TEXT(host, scratch_folder),
 	FIELD_U64(host, scratch_free_bytes),
+	FIELD_TEXT(host, cache_folder),
+	FIELD_U64(host, cache_free_bytes),
+	FIELD_BOOL(host, cache_on_stick),
 	FIELD_TEXT(kvm, verdict),
 	FIELD_U64(kvm, loops_per_s),
 	FIELD_TEXT(qemu, path),
@@ -253,6 +257,17 @@ bool facts_has_word(const char *list, const char *word)
 	return false;
 }
 
+static void gather_cache(const char *stick, struct facts *facts)
+{
+	struct vm_cache_room room;
+
+	if (!vm_cache_room(stick, &room))
+		return;
+	facts->host_cache_folder = room.dir;
+	facts->host_cache_free_bytes = room.free_bytes;
+	facts->host_cache_on_stick = room.on_stick ? FACT_YES : FACT_NO;
+}
+
 void facts_gather(const struct facts_wanted *wanted, struct facts *ret_facts)
 {
 	struct facts facts = {0};
@@ -265,7 +280,9 @@ void facts_gather(const struct facts_wanted *wanted, struct facts *ret_facts)
 	if (wanted->ssh_port)
 		facts_gather_port(wanted->ssh_port, &facts);
 	facts.host_scratch_folder = scratch_folder(wanted->stick, &facts.host_scratch_free_bytes);
-	if (wanted->stick)
+	if (wanted->stick) {
+		gather_cache(wanted->stick, &facts);
 		facts_gather_stick(wanted->stick, &facts);
+	}
 	*ret_facts = facts;
 }

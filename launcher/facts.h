@@ -35,6 +35,9 @@ struct facts {
 	uint64_t host_ssh_port;	      /* the first free port from the VM's own upwards */
 	char *host_scratch_folder;    /* for a scratch disk; not on the stick */
 	uint64_t host_scratch_free_bytes;
+	char *host_cache_folder; /* for what VMs read */
+	uint64_t host_cache_free_bytes;
+	enum fact_bool host_cache_on_stick;
 	/* KVM */
 	char *kvm_verdict;	  /* kvm_verdict_name */
 	uint64_t kvm_loops_per_s; /* of the speed probe */

@@ -45,13 +45,14 @@ static int read_fully(int fd, char *buf, size_t bytes, size_t *ret_bytes)
 	return 0;
 }
 
-int file_read(const char *path, size_t max_bytes, char **ret_text, size_t *ret_bytes)
+static int read_whole(const char *path, int flags, size_t max_bytes, char **ret_text,
+		      size_t *ret_bytes)
 {
 	struct stat st;
 	char *text = NULL;
 	size_t bytes = 0;
 	int rc = 0;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags);
 
 	if (fd < 0)
 		return -errno;
@@ -73,6 +74,16 @@ int file_read(const char *path, size_t max_bytes, char **ret_text, size_t *ret_b
 	*ret_bytes = bytes;
 	*ret_text = text;
 	return 0;
+}
+
+int file_read(const char *path, size_t max_bytes, char **ret_text, size_t *ret_bytes)
+{
+	return read_whole(path, 0, max_bytes, ret_text, ret_bytes);
+}
+
+int file_read_own(const char *path, size_t max_bytes, char **ret_text, size_t *ret_bytes)
+{
+	return read_whole(path, O_NOFOLLOW, max_bytes, ret_text, ret_bytes);
 }
 
 static int write_fully(int fd, const char *buf, size_t bytes)
@@ -115,19 +126,46 @@ static int sync_parent(const char *path)
 	return rc;
 }
 
+/* Never through a link that somebody put there. */
+static int open_new(const char *path, mode_t mode)
+{
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+	int fd = open(path, flags, mode);
+
+	/* A cut left it, or somebody put it there. */
+	if (fd < 0 && errno == EEXIST && unlink(path) == 0)
+		fd = open(path, flags, mode);
+	return fd < 0 ? -errno : fd;
+}
+
 static int write_new(const char *path, const char *text, size_t bytes, mode_t mode)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+	int fd = open_new(path, mode);
 	int rc;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	rc = write_fully(fd, text, bytes);
 	if (rc == 0 && fsync(fd) < 0)
 		rc = -errno;
 	if (close(fd) < 0 && rc == 0)
 		rc = -errno;
+	if (rc < 0)
+		unlink(path);
 	return rc;
+}
+
+/* On FAT a cut inside a rename can leave the new name alone: then that is the file, and gets its
+ * name before it is replaced. */
+static int mend_cut(const char *path, const char *fresh)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == 0 || errno != ENOENT)
+		return 0;
+	if (lstat(fresh, &st) < 0 || !S_ISREG(st.st_mode))
+		return 0;
+	return rename(fresh, path) < 0 ? -errno : 0;
 }
 
 static int replace(const char *path, const char *text, size_t bytes, mode_t mode)
@@ -137,12 +175,14 @@ static int replace(const char *path, const char *text, size_t bytes, mode_t mode
 
 	if (!fresh)
 		return -ENOMEM;
-	rc = write_new(fresh, text, bytes, mode);
-	if (rc == 0 && rename(fresh, path) < 0)
+	rc = mend_cut(path, fresh);
+	if (rc == 0)
+		rc = write_new(fresh, text, bytes, mode);
+	if (rc == 0 && rename(fresh, path) < 0) {
 		rc = -errno;
-	if (rc < 0)
 		unlink(fresh);
-	else
+	}
+	if (rc == 0)
 		rc = sync_parent(path);
 	free(fresh);
 	return rc;

@@ -11,10 +11,14 @@
  * text. 0 or a negative errno. */
 int file_read(const char *path, size_t max_bytes, char **ret_text, size_t *ret_bytes);
 
+/* The same of a file on a stick, which may come from anyone: a link is not followed (-ELOOP). */
+int file_read_own(const char *path, size_t max_bytes, char **ret_text, size_t *ret_bytes);
+
 /*
  * Replaces (or makes) a file: after a power cut it holds the old text or the new one, never a
  * mixture. Written beside it under another name, fsynced, renamed, and the folder fsynced where
- * the file system can. 0 or a negative errno; nothing is left behind on failure.
+ * the file system can. No link is followed, neither there nor at NAME.new. 0 or a negative errno;
+ * nothing is left behind on failure.
  */
 int file_replace(const char *path, const char *text, size_t bytes);
 /* The same for its owner alone (0600), where the file system knows owners. */

@@ -9,6 +9,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -19,7 +20,7 @@
 #include "size.h"
 #include "watch.h"
 
-enum { LOOK_EVERY_MS = 1000, LAST_LOOK_MS = 1000 };
+enum { LOOK_EVERY_MS = 1000, LAST_LOOK_MS = 1000, WAIT_TURN_MS = 100 };
 
 struct mount_stick {
 	struct sv_store *store;
@@ -31,8 +32,9 @@ struct mount_stick {
 	struct watch_home home;
 	struct watch *watch;
 	struct regain *regain; /* while the stick is gone */
-	bool stale;
-	int over_fd; /* readable: the mount has ended */
+	atomic_bool stale;
+	atomic_bool waits; /* for its stick, without a mount; the thread leaves no words then */
+	int over_fd;	   /* readable: the mount has ended */
 	pthread_t thread;
 };
 
@@ -87,8 +89,8 @@ static void leave_words(const struct mount_stick *m)
 	struct err err;
 
 	(void)explain(m, false, &err);
-	if (!m->read_only) /* it has nothing to lose */
-		mounts_leave_words(&err);
+	if (!m->read_only && !m->waits) /* it has nothing to lose */
+		mounts_leave_words(&err, NULL);
 }
 
 static void look_for_stick(struct mount_stick *m)
@@ -217,6 +219,45 @@ static void look_a_last_time(struct mount_stick *m)
 	regain_look(m->regain);
 	if (poll(&news, 1, LAST_LOOK_MS) > 0)
 		take_news(m);
+}
+
+/* What would be lost if it ended now; 0: nothing, or nothing that can be helped. */
+static uint64_t at_stake(const struct mount_stick *m)
+{
+	struct sv_status status;
+
+	sv_store_status(m->store, &status);
+	return status.state == SV_DETACHED && !m->read_only && !m->stale ? status.dirty_bytes : 0;
+}
+
+static void say_waits(struct mount_stick *m, const char *dir, uint64_t bytes, struct err *ret_err)
+{
+	char size[32];
+
+	m->waits = true;
+	err_set(ret_err, EXIT_NO_STICK,
+		"%s: was unmounted while its stick was gone, and up to %s that were written are "
+		"not "
+		"on it: process %d keeps them, and ends when the stick is plugged in again",
+		m->vm->name, size_human(bytes, size, sizeof(size)), (int)getpid());
+	mounts_leave_words(ret_err, dir);
+}
+
+void mount_stick_wait(struct mount_stick *m, const char *dir, int give_up_fd,
+		      void (*say)(void *ctx, const struct err *err), void *ctx)
+{
+	struct pollfd end = {.fd = give_up_fd, .events = POLLIN};
+	uint64_t bytes;
+	struct err err;
+
+	/* A flush shows a pull that nothing has noticed, also a second one. */
+	while (m && sv_store_flush(m->store) < 0 && (bytes = at_stake(m)) > 0 &&
+	       poll(&end, 1, 0) == 0) {
+		say_waits(m, dir, bytes, &err);
+		say(ctx, &err);
+		while (at_stake(m) > 0 && poll(&end, 1, WAIT_TURN_MS) == 0)
+			;
+	}
 }
 
 int mount_stick_end(struct mount_stick *m, struct stick *stick, struct err *err)

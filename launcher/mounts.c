@@ -3,6 +3,7 @@
 #include "mounts.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -16,6 +17,8 @@
 #include "mountinfo.h"
 
 #define PREFIX "stickvm:"
+
+enum { WORDS_MAX_BYTES = 16384 };
 
 /* "stickvm:NAME#PID" or "stickvm:NAME". */
 static bool parse_source(const char *source, struct mount_info *ret_info)
@@ -200,19 +203,22 @@ static char *runtime_folder(uid_t uid)
 	return NULL;
 }
 
+#define WORDS "stickvm-mount-%d.error"
+
 static char *words_path(pid_t pid, uid_t uid)
 {
 	char *folder = runtime_folder(uid);
-	char *path = folder ? file_path("%s/stickvm-mount-%d.error", folder, (int)pid) : NULL;
+	char *path = folder ? file_path("%s/" WORDS, folder, (int)pid) : NULL;
 
 	free(folder);
 	return path;
 }
 
-void mounts_leave_words(const struct err *err)
+/* The status and the words in a line, the folder in another. */
+void mounts_leave_words(const struct err *err, const char *dir)
 {
 	char *path = words_path(getpid(), geteuid());
-	char *text = file_path("%d %s\n", (int)err->status, err->text);
+	char *text = file_path("%d %s\n%s\n", (int)err->status, err->text, dir ? dir : "");
 
 	if (path && text)
 		file_replace(path, text, strlen(text));
@@ -235,7 +241,7 @@ bool mounts_words(pid_t pid, uid_t uid, bool take, struct err *ret_err)
 	char *text = NULL;
 	size_t bytes;
 	char *end;
-	bool found = path && file_read(path, 4096, &text, &bytes) == 0;
+	bool found = path && file_read(path, WORDS_MAX_BYTES, &text, &bytes) == 0;
 
 	if (found) {
 		long status = strtol(text, &end, 10);
@@ -248,6 +254,38 @@ bool mounts_words(pid_t pid, uid_t uid, bool take, struct err *ret_err)
 			unlink(path);
 	}
 	free(text);
+	free(path);
+	return found;
+}
+
+/* Whether that file of words has the folder in its second line. */
+static bool lost(const char *folder, const char *name, const char *dir)
+{
+	char *path = file_path("%s/%s", folder, name), *text = NULL;
+	const bool found = path && file_read(path, WORDS_MAX_BYTES, &text, &(size_t){0}) == 0;
+	const char *line = found ? strchr(text, '\n') : NULL;
+	const size_t len = strlen(dir);
+	const bool same = line && strncmp(line + 1, dir, len) == 0 && line[1 + len] == '\n';
+
+	free(text);
+	free(path);
+	return same;
+}
+
+pid_t mounts_lost(const char *dir)
+{
+	char *path = runtime_folder(geteuid());
+	DIR *folder = path ? opendir(path) : NULL;
+	const struct dirent *de;
+	pid_t found = 0;
+	int pid;
+
+	while (folder && !found && (de = readdir(folder))) {
+		if (sscanf(de->d_name, WORDS, &pid) == 1 && lost(path, de->d_name, dir))
+			found = pid;
+	}
+	if (folder)
+		closedir(folder);
 	free(path);
 	return found;
 }

@@ -45,10 +45,13 @@ struct mount_state {
 void mounts_state(const char *dir, struct mount_state *ret_state);
 
 /* The words of a serving process to whoever ends its mount: its last ones, or, while its stick is
- * gone, how it stands. Leave them (this process's), or remove them. */
-void mounts_leave_words(const struct err *err);
+ * gone, how it stands. Leave them (this process's), or remove them. `dir`: the folder that it has
+ * lost, since it was unmounted while its stick was gone; else NULL. */
+void mounts_leave_words(const struct err *err, const char *dir);
 void mounts_clear_words(void);
 /* Read them; false where there are none. `take`: and remove them. */
 bool mounts_words(pid_t pid, uid_t uid, bool take, struct err *ret_err);
+/* The process of this user that has lost this folder; 0: none has. */
+pid_t mounts_lost(const char *dir);
 
 #endif

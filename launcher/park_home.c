@@ -150,12 +150,12 @@ int park_key_load(const struct stick *stick, const struct vm *vm, bool make,
 {
 	char *path = stick_vm_path(stick, vm->name, "park.key"), *text = NULL;
 	size_t bytes = 0;
-	int rc = path ? file_read(path, PARK_KEY_BYTES, &text, &bytes) : -ENOMEM;
+	int rc = path ? file_read_own(path, PARK_KEY_BYTES, &text, &bytes) : -ENOMEM;
 
 	if (rc == -ENOENT && make) {
 		rc = make_key(path);
 		if (rc == 0)
-			rc = file_read(path, PARK_KEY_BYTES, &text, &bytes);
+			rc = file_read_own(path, PARK_KEY_BYTES, &text, &bytes);
 	}
 	if (rc == 0 && bytes != PARK_KEY_BYTES)
 		rc = -EBADMSG;
@@ -188,8 +188,8 @@ bool park_marker_is(const struct stick *stick, const struct vm *vm, const char *
 {
 	char *path = stick_vm_path(stick, vm->name, "parked"), *text = NULL;
 	size_t bytes = 0;
-	bool is =
-		path && file_read(path, PARK_ID_CHARS, &text, &bytes) == 0 && strcmp(text, id) == 0;
+	bool is = path && file_read_own(path, PARK_ID_CHARS, &text, &bytes) == 0 &&
+		  strcmp(text, id) == 0;
 
 	free(text);
 	free(path);

@@ -183,10 +183,13 @@ static bool try_home(void *ctx, const char *dir)
 {
 	struct regain *r = ctx;
 	char *place = file_path("%s/stickvm/vms/%s/disk", dir, r->vm_name);
-	bool done;
+	bool done = !r->store;
 
 	r->at = dir;
-	done = place && try_place(r, place);
+	if (!r->store)
+		end(r, REGAIN_BACK, dir, &(struct sv_reattach){0});
+	else
+		done = place && try_place(r, place);
 	r->at = NULL;
 	free(place);
 	return done;
@@ -206,7 +209,7 @@ static bool search(struct regain *r)
 	char *at = NULL;
 	bool done;
 
-	if (!r->place)
+	if (!r->place || !r->store)
 		return watch_each_home(&r->home, &r->host, try_home, r);
 	watch_each_home(&r->home, &r->host, note_home, &at);
 	r->at = at;

@@ -10,7 +10,8 @@
 #include "watch.h"
 
 struct regain_request {
-	struct sv_store *store;	       /* detached; borrowed until regain_free */
+	/* Detached; borrowed until regain_free. NULL: only the stick's folder is looked for. */
+	struct sv_store *store;
 	const struct watch_home *home; /* as of when the stick was there; copied */
 	const char *vm_name;
 	const char *place;    /* the VM's raw place; NULL: the disk is in the stick's folder */
@@ -21,7 +22,7 @@ struct regain_request {
 
 enum regain_end {
 	REGAIN_LOOKING = 0,
-	REGAIN_BACK,	/* the store is attached again; the only one that ends the search */
+	REGAIN_BACK,	/* the store is attached again (or the folder found); ends the search */
 	REGAIN_STALE,	/* another host has written since; nothing was written */
 	REGAIN_DAMAGED, /* what the stick has is not what it had, or does not verify */
 };

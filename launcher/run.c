@@ -124,6 +124,8 @@ static int start(struct session *s, struct sv_store *store, struct err *err)
 			   &s->disk, err) < 0)
 		return -1;
 	pull_init(s);
+	vars_init(s);
+	cd_init(s);
 	session_signals(&set);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->signal_fd < 0)
@@ -210,6 +212,7 @@ static void tick(struct session *s)
 
 	ending_tick(s);
 	requests_tick(s);
+	vars_tick(s);
 	events_look_for_rot(s); /* at every turn: there is one a second */
 	if (now >= s->due.retry_ms)
 		events_retry(s);
@@ -224,6 +227,7 @@ static void tick(struct session *s)
 		s->due.calm_ms = INT64_MAX;
 		s->io_error = s->resumed = false;
 		s->retry_wait_ms = 0;
+		s->cd.failures = 0;
 		session_say(s, "%s: the disk works again, the VM goes on", s->req->vm->name);
 	}
 }
@@ -320,19 +324,41 @@ static enum exit_status judge(struct session *s, struct err *err)
 	return EXIT_FAILED;
 }
 
+/* What the stick's own files get at the end, where they are within reach (H2 in run_home.c). */
+static void note(struct session *s, bool home, bool closed)
+{
+	struct err err;
+
+	if (!closed || !s->disk.ended_well)
+		return;
+	if (!home)
+		err_set(&err, EXIT_NO_STICK, "the stick's folder is not mounted");
+	if (!home || run_disk_note(&s->disk, s->req->stick, s->req->vm, &err) < 0)
+		session_say(s,
+			    "%s: its counters are not in the stick's ledger yet: %s; the disk has "
+			    "them, and the end of its next session notes them",
+			    s->req->vm->name, err.text);
+}
+
 /* The end, from whatever point was reached. */
 static enum exit_status finish(struct session *s, enum exit_status status, struct err *err)
 {
 	struct err close_err;
+	bool home, closed;
 
 	console_end(&s->console, CONSOLE_DRAIN_MS);
 	qmp_free(s->qmp);
+	s->qmp = NULL;
 	if (s->qmp_listen_fd >= 0)
 		close(s->qmp_listen_fd);
 	run_qemu_free(&s->qemu); /* I2 */
+	home = home_settle(s);
+	vars_end(s);
+	cd_end(s);
 	pull_end(s);
 	park_end(s);
-	if (run_disk_close(&s->disk, s->req->stick, s->req->vm, &close_err) < 0) {
+	closed = run_disk_close(&s->disk, s->req->vm, &close_err) == 0;
+	if (!closed) {
 		if (status != EXIT_DONE)
 			session_say(s, "%s", err->text);
 		if (pull_frozen(s))
@@ -340,6 +366,7 @@ static enum exit_status finish(struct session *s, enum exit_status status, struc
 		*err = close_err;
 		status = close_err.status;
 	}
+	note(s, home, closed);
 	requests_end(s, status == EXIT_FAILED || status == EXIT_NO_STICK ? err->text : NULL);
 	control_close(&s->control); /* I1 */
 	if (s->signal_fd >= 0)

@@ -19,6 +19,7 @@ struct run_request {
 	const struct plan *plan;
 	const struct argv *argv;   /* of QEMU, for the paths in `dir` */
 	const struct run_dir *dir; /* made */
+	const char *iso;	   /* as in `argv`; NULL: none */
 	const uint8_t *park_key;   /* PARK_KEY_BYTES; NULL: it cannot be parked */
 	struct parked_vm *parked;  /* QEMU waits for this machine (-incoming defer); NULL: none */
 	bool may_ask;		   /* questions may be asked on the terminal */

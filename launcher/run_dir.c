@@ -75,7 +75,8 @@ int run_dir_name(const char *uuid, struct run_dir *ret_dir, struct err *err)
 	    join(d.disk, d.mount, "disk.raw") < 0 || join(d.control, d.dir, "control.sock") < 0 ||
 	    join(d.qmp, d.dir, "qmp.sock") < 0 || join(d.agent, d.dir, "agent.sock") < 0 ||
 	    join(d.serial, d.dir, "serial.sock") < 0 || join(d.screen, d.dir, "screen.sock") < 0 ||
-	    join(d.park, d.dir, "park.sock") < 0 || join(d.log, d.dir, "run.log") < 0)
+	    join(d.park, d.dir, "park.sock") < 0 || join(d.vars, d.dir, "vars.fd") < 0 ||
+	    join(d.log, d.dir, "run.log") < 0)
 		return err_set(err, EXIT_FAILED, "%s: the path is too long for sockets", base.path);
 	*ret_dir = d;
 	return 0;
@@ -127,12 +128,12 @@ static void unmount_dead(const char *path)
 
 static void empty(const struct run_dir *dir)
 {
-	const char *const sockets[] = {dir->control, dir->qmp,	  dir->agent,
-				       dir->serial,  dir->screen, dir->park};
+	const char *const files[] = {dir->control, dir->qmp,  dir->agent, dir->serial,
+				     dir->screen,  dir->park, dir->vars};
 
 	unmount_dead(dir->mount);
-	for (size_t i = 0; i < sizeof sockets / sizeof sockets[0]; i++)
-		unlink(sockets[i]);
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+		unlink(files[i]);
 	rmdir(dir->mount);
 }
 

@@ -21,6 +21,7 @@ struct run_dir {
 	char serial[RUN_PATH_BYTES];
 	char screen[RUN_PATH_BYTES];
 	char park[RUN_PATH_BYTES]; /* a machine on its way out of QEMU, or into it */
+	char vars[RUN_PATH_BYTES]; /* the firmware's variables, as QEMU has them */
 	char log[RUN_PATH_BYTES];  /* what a detached run said; stays behind it */
 };
 

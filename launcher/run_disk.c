@@ -64,7 +64,7 @@ int run_disk_serve(struct sv_store *store, const char *mountpoint, const char *n
 	return 0;
 }
 
-int run_disk_close(struct run_disk *disk, struct stick *stick, const struct vm *vm, struct err *err)
+int run_disk_close(struct run_disk *disk, const struct vm *vm, struct err *err)
 {
 	void *server_rc = NULL;
 	int rc = 0;
@@ -78,7 +78,8 @@ int run_disk_close(struct run_disk *disk, struct stick *stick, const struct vm *
 	if (disk->store && disk->parked)
 		sv_store_abandon(disk->store);
 	else if (disk->store)
-		rc = vm_store_close(stick, vm, disk->store, err);
+		rc = vm_store_end(vm, disk->store, &disk->last, err);
+	disk->ended_well = disk->store && !disk->parked && rc == 0;
 	disk->store = NULL;
 	sv_fuse_destroy(disk->fuse);
 	disk->fuse = NULL;
@@ -86,4 +87,10 @@ int run_disk_close(struct run_disk *disk, struct stick *stick, const struct vm *
 		close(disk->ended_fd);
 	disk->ended_fd = -1;
 	return rc;
+}
+
+int run_disk_note(const struct run_disk *disk, struct stick *stick, const struct vm *vm,
+		  struct err *err)
+{
+	return vm_store_note(stick, vm, &disk->last, err);
 }

@@ -20,6 +20,8 @@ struct run_disk {
 	int ended_fd;	  /* readable once the server ended by itself; -1: none */
 	bool parked;	  /* what the store has is safe elsewhere: it is dropped, not closed */
 	int server_error; /* what it ended with, once joined */
+	bool ended_well;  /* the store was closed; `last` is what it said then */
+	struct sv_status last;
 };
 
 /*
@@ -30,9 +32,11 @@ struct run_disk {
 int run_disk_serve(struct sv_store *store, const char *mountpoint, const char *name, bool hold,
 		   struct run_disk *ret_disk, struct err *err);
 
-/* Ends the server, then closes the store and takes its counters into the stick's ledger: the
- * last byte is on the stick when this returns 0. Takes one that holds nothing. */
-int run_disk_close(struct run_disk *disk, struct stick *stick, const struct vm *vm,
-		   struct err *err);
+/* Ends the server, then closes the store: the last byte is on the stick when this returns 0. Takes
+ * one that holds nothing. */
+int run_disk_close(struct run_disk *disk, const struct vm *vm, struct err *err);
+/* Takes the counters of one that ended well into the stick's ledger. */
+int run_disk_note(const struct run_disk *disk, struct stick *stick, const struct vm *vm,
+		  struct err *err);
 
 #endif

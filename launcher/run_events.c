@@ -122,6 +122,17 @@ static void report_error(struct session *s, const char *operation, bool no_space
 			    name, operation, name);
 }
 
+/* Where the stick is gone the VM is frozen, else it tries again as after an error of the disk. */
+static void on_cd_error(struct session *s)
+{
+	s->due.calm_ms = INT64_MAX;
+	if (pull_check(s))
+		return;
+	if (!s->pull.away)
+		cd_failed(s);
+	s->io_error = true;
+}
+
 static void on_block_error(struct session *s, const json_t *data)
 {
 	const char *node = json_string_value(json_object_get(data, "node-name"));
@@ -129,8 +140,10 @@ static void on_block_error(struct session *s, const json_t *data)
 	const char *action = json_string_value(json_object_get(data, "action"));
 	const bool no_space = json_is_true(json_object_get(data, "nospace"));
 
+	if (node && strcmp(node, ARGV_CD_NODE) == 0 && s->req->iso)
+		on_cd_error(s);
 	if (!node || strncmp(node, ARGV_DISK_NODE, strlen(ARGV_DISK_NODE)) != 0)
-		return; /* the CD-ROM drive's are the guest's own business */
+		return;
 	operation = operation && strcmp(operation, "read") == 0 ? "read" : "write";
 	s->due.calm_ms = INT64_MAX;
 	if (!action || strcmp(action, "stop") != 0) {

@@ -33,15 +33,8 @@ enum {
 /* `place`: a raw place's node now, which has another name after each plugging in. */
 static void watch_anew(struct session *s, const char *place)
 {
-	const struct run_request *req = s->req;
-	struct watch_home home;
-
 	watch_free(s->pull.watch);
-	s->pull.watch = watch_new(place ? place : req->stick->dir, NULL);
-	if (watch_home_of(req->stick->dir, req->stick->uuid, NULL, &home) < 0)
-		return;
-	watch_home_free(&s->pull.home);
-	s->pull.home = home;
+	s->pull.watch = watch_new(place ? place : s->req->stick->dir, NULL);
 }
 
 void pull_init(struct session *s)
@@ -51,15 +44,18 @@ void pull_init(struct session *s)
 	if (s->req->vm->place)
 		s->pull.place_bytes = (int64_t)watch_node_bytes(s->req->vm->place);
 	watch_anew(s, s->req->vm->place);
+	if (watch_home_of(s->req->stick->dir, s->req->stick->uuid, NULL, &s->pull.home) < 0)
+		s->pull.home = (struct watch_home){0};
 }
 
 void pull_end(struct session *s)
 {
 	agent_close(&s->pull.agent);
 	regain_free(s->pull.regain);
+	regain_free(s->pull.seeker);
 	watch_free(s->pull.watch);
 	watch_home_free(&s->pull.home);
-	s->pull.regain = NULL;
+	s->pull.regain = s->pull.seeker = NULL;
 	s->pull.watch = NULL;
 }
 
@@ -131,6 +127,7 @@ void pull_begin(struct session *s, int64_t slept_ms)
 	s->io_error = s->asking = s->resumed = false;
 	s->retry_wait_ms = s->interrupts = 0;
 	sv_store_detach(s->disk.store); /* P2 */
+	home_lost(s);
 	say_gone(s, slept_ms);
 	pull_look_again(s);
 }
@@ -160,15 +157,13 @@ static void say_back(struct session *s, const struct regain_news *news)
 		    frozen_ms / 100 % 10);
 }
 
-/* Its stick may be mounted elsewhere now; the ledger is written there at the end. */
+/* Its stick may be mounted elsewhere now, or, under a raw place, not yet. */
 static void move_home(struct session *s, const struct regain_news *news)
 {
-	char *dir = news->dir[0] ? strdup(news->dir) : NULL;
-
-	if (dir) {
-		free(s->req->stick->dir);
-		s->req->stick->dir = dir;
-	}
+	if (news->dir[0])
+		home_is(s, news->dir);
+	else
+		home_seek(s);
 	watch_anew(s, s->req->vm->place ? news->place : NULL);
 }
 
@@ -278,6 +273,8 @@ void pull_polls(const struct session *s, struct pollfd *polls)
 	polls[WATCH_POLLS] =
 		(struct pollfd){.fd = p->regain ? regain_fd(p->regain) : -1, .events = POLLIN};
 	agent_polls(&p->agent, &polls[WATCH_POLLS + 1]);
+	polls[WATCH_POLLS + 2] =
+		(struct pollfd){.fd = p->seeker ? regain_fd(p->seeker) : -1, .events = POLLIN};
 }
 
 static bool stick_left(const struct session *s)
@@ -315,7 +312,11 @@ void pull_pump(struct session *s, const struct pollfd *polls)
 		pull_check(s);
 		if (p->regain)
 			regain_look(p->regain);
+		if (p->seeker)
+			regain_look(p->seeker);
 	}
+	if (p->seeker && polls[WATCH_POLLS + 2].revents)
+		home_take(s);
 	if (p->regain && polls[WATCH_POLLS].revents)
 		take_news(s);
 	take_clock(s, agent_pump(&p->agent, polls[WATCH_POLLS + 1].revents));

@@ -17,7 +17,7 @@ enum pull_state {
 	PULL_REFUSED, /* it came back as another one: the VM stays frozen */
 };
 
-enum { PULL_POLLS = WATCH_POLLS + 2 };
+enum { PULL_POLLS = WATCH_POLLS + 3 };
 
 struct pull {
 	enum pull_state state;
@@ -28,6 +28,8 @@ struct pull {
 	struct watch_home home;
 	struct watch *watch;
 	struct regain *regain; /* while gone */
+	struct regain *seeker; /* of the folder alone; NULL: nobody looks for it */
+	bool away;	       /* the folder is not where it was (H1 in run_home.c) */
 	struct clock_sleep sleep;
 	struct agent agent;
 };

@@ -7,6 +7,7 @@
 
 #include "qmp.h"
 #include "run.h"
+#include "run_cd.h"
 #include "run_console.h"
 #include "run_control.h"
 #include "run_disk.h"
@@ -14,6 +15,7 @@
 #include "run_park.h"
 #include "run_pull.h"
 #include "run_qemu.h"
+#include "run_vars.h"
 
 enum vm_phase { PHASE_STARTING = 0, PHASE_RUNNING, PHASE_PAUSED };
 
@@ -47,6 +49,8 @@ struct session {
 	struct pull pull;
 	struct park park;
 	struct migration migration;
+	struct vars vars;
+	struct cd cd;
 
 	enum vm_phase phase;
 	enum ending ending;
@@ -115,6 +119,32 @@ bool pull_stop_looking(struct session *s);
 void pull_look_again(struct session *s);
 /* The guest's clock is behind by so much: it is set, or the lag is told. */
 void pull_set_clock(struct session *s, int64_t lag_ms);
+
+/* Where the stick's folder is (run_home.c). It is not where it was, and nobody looks for it. */
+void home_lost(struct session *s);
+/* Somebody does. */
+void home_seek(struct session *s);
+/* What the one who looks has found. */
+void home_take(struct session *s);
+/* It is here, and all that lies in it follows. */
+void home_is(struct session *s, const char *dir);
+/* At the end: whether the folder is where stick->dir says, waiting a little for it. */
+bool home_settle(struct session *s);
+
+/* The firmware's variables (run_vars.c). */
+void vars_init(struct session *s);
+void vars_tick(struct session *s);
+/* The stick's folder is there again. */
+void vars_follow(struct session *s);
+/* QEMU has ended: the stick gets the last of them. */
+void vars_end(struct session *s);
+
+/* The CD-ROM drive (run_cd.c). */
+void cd_init(struct session *s);
+void cd_end(struct session *s);
+void cd_follow(struct session *s);
+/* It could not be read although its stick is there, and the VM has stopped. */
+void cd_failed(struct session *s);
 
 /* QEMU's state through a socket (run_migration.c). */
 void migration_begin(struct session *s, const char *command, const char *socket);

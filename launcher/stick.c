@@ -358,7 +358,8 @@ int stick_load(const char *dir, struct stick *ret_stick, struct err *err)
 			       "init %s'",
 			       dir, dir);
 	}
-	if (read_file(&stick, err) < 0) {
+	if (stick_holds(&stick, NULL, err) < 0 || stick_holds(&stick, "", err) < 0 ||
+	    read_file(&stick, err) < 0) {
 		stick_free(&stick);
 		return -1;
 	}
@@ -411,7 +412,9 @@ static int make_layout(struct stick *stick, struct err *err)
 	if (!made.base || !made.vms || !stick->uuid)
 		err_set(err, EXIT_FAILED, "out of memory");
 	else if (make_folder(made.base, &made.made_base, err) == 0 &&
-		 make_folder(made.vms, &made.made_vms, err) == 0 && write_file(stick, err) == 0)
+		 stick_holds(stick, NULL, err) == 0 &&
+		 make_folder(made.vms, &made.made_vms, err) == 0 &&
+		 stick_holds(stick, "", err) == 0 && write_file(stick, err) == 0)
 		rc = 0;
 	if (rc < 0)
 		unmake(&made);

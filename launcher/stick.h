@@ -73,6 +73,13 @@ int stick_pick(const struct stick *stick, const char *name, char **ret_name, str
 char *stick_vm_path(const struct stick *stick, const char *name, const char *file);
 
 /*
+ * 0 where a VM's folder (`name`; "": that of all VMs; NULL: the stick's own) lies on the stick, or
+ * nothing is there. A stick may come from anyone: a link in place of a folder would have files of
+ * the host read, and written.
+ */
+int stick_holds(const struct stick *stick, const char *name, struct err *err);
+
+/*
  * Takes a store's counters into the stick's ledger: reads stick.yaml anew under a lock, raises
  * the entry of `id`, writes it. `deleted`: the entry is summed up under "deleted" instead.
  */

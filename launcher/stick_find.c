@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* stick_find.c: which stick is meant, and how large it is. */
+/* stick_find.c: which stick is meant, how large it is, and whether a folder lies on it. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,4 +164,28 @@ uint64_t stick_free_bytes(const char *dir)
 	struct statvfs fs;
 
 	return statvfs(dir, &fs) == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize : 0;
+}
+
+int stick_holds(const struct stick *stick, const char *name, struct err *err)
+{
+	char *path = name ? stick_vm_path(stick, name, NULL) : file_path("%s/stickvm", stick->dir);
+	char *real = path ? realpath(path, NULL) : NULL;
+	const size_t len = strlen(stick->dir);
+	const bool elsewhere = real && strcmp(stick->dir, "/") != 0 &&
+			       (strncmp(real, stick->dir, len) != 0 || real[len] != '/');
+
+	if (!path)
+		err_set(err, EXIT_FAILED, "out of memory");
+	else if (elsewhere)
+		err_set(err, EXIT_FAILED,
+			"%s: is a link to %.300s, which does not lie on the stick; move what is "
+			"there to the stick",
+			path, real);
+	free(real);
+	if (!path || elsewhere) {
+		free(path);
+		return -1;
+	}
+	free(path);
+	return 0;
 }

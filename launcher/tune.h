@@ -22,6 +22,7 @@ struct wishes {
 	enum wish_accel accel;
 	enum wish_display display;
 	const char *serial; /* NULL, "stdio", or an absolute path */
+	const char *cache;  /* as the setting; NULL: what the VM has */
 	bool detach;
 };
 

@@ -28,7 +28,7 @@ decide decide_qemu, decide_accel, decide_cpu, decide_memory, decide_cores, decid
 /* How the disk reaches the guest. */
 decide decide_transport, decide_cache, decide_aio, decide_iothread, decide_queues, decide_discard,
 	decide_zeroes, decide_errors, decide_batch_size, decide_unit_size, decide_batch_age,
-	decide_map_ram, decide_durability, decide_scratch;
+	decide_map_ram, decide_durability, decide_scratch, decide_host_cache;
 /* The stick and the file system on it. */
 decide decide_link, decide_place;
 /* What a person sees of the guest. */

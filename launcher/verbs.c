@@ -327,7 +327,9 @@ const struct verb verbs[] = {
 	 .help = "end a mount; returns when the last byte is on the stick",
 	 .more = "Where the stick was pulled it says how much is not on it, and ends nothing "
 		 "(status 3; 5 where the stick was used elsewhere since); --force ends the mount "
-		 "all the same, and says with the same status what is lost."},
+		 "all the same, and says with the same status what is lost. Where others unmounted "
+		 "DIR then, a process keeps what is not on the stick until that is back; the same "
+		 "holds for it."},
 	LATER("ssh", "[NAME] [CMD]", "a shell in the guest"),
 	LATER("exec", "[NAME]", "run a command in the guest through its agent"),
 	{.name = "list",

@@ -24,11 +24,22 @@ static uint64_t min64(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-uint64_t vm_cache_auto_bytes(uint64_t free_bytes, uint64_t memory_bytes)
+static uint64_t auto_bytes(uint64_t free_bytes, uint64_t memory_bytes)
 {
 	uint64_t bytes = min64(min64(free_bytes / 4, 8 * GIB), memory_bytes);
 
 	return bytes < WORTH_BYTES ? 0 : bytes;
+}
+
+/* On the stick nothing is gained, unless somebody says so. */
+int vm_cache_choose(const char *wish, uint64_t free_bytes, uint64_t memory_bytes, bool on_stick,
+		    bool *ret_auto, uint64_t *ret_bytes)
+{
+	if (vm_cache_parse(wish, ret_auto, ret_bytes) < 0)
+		return -EINVAL;
+	if (*ret_auto)
+		*ret_bytes = on_stick ? 0 : auto_bytes(free_bytes, memory_bytes);
+	return 0;
 }
 
 /* By the XDG rules: a variable that is not absolute is as good as none. */
@@ -59,26 +70,31 @@ static bool stat_above(const char *path, struct stat *ret_st, struct statvfs *re
 	return found;
 }
 
-/* How large, and what is left to others; 0: there is no place for it. */
-static uint64_t choose_bytes(const struct stick *stick, const char *dir, bool is_auto,
-			     uint64_t bytes, uint64_t *ret_leave)
+bool vm_cache_room(const char *stick_dir, struct vm_cache_room *ret_room)
 {
-	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-	char *vms = stick_vm_path(stick, ".", NULL);
 	struct statvfs fs;
 	struct stat at, of_stick;
-	bool good = vms && stat_above(dir, &at, &fs) && stat(vms, &of_stick) == 0;
+	char *dir = cache_folder();
 
-	/* A home on the stick: nothing is gained there, unless somebody says so. */
-	good = good && !(is_auto && at.st_dev == of_stick.st_dev);
+	if (!dir || !stat_above(dir, &at, &fs) || stat(stick_dir, &of_stick) < 0) {
+		free(dir);
+		return false;
+	}
+	*ret_room = (struct vm_cache_room){
+		.dir = dir,
+		.free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize,
+		.size_bytes = (uint64_t)fs.f_blocks * fs.f_frsize,
+		.on_stick = at.st_dev == of_stick.st_dev,
+	};
+	return true;
+}
 
-	free(vms);
-	if (!good)
-		return 0;
-	*ret_leave = (uint64_t)fs.f_blocks * fs.f_frsize / 20;
-	*ret_leave = min64(*ret_leave, LEAVE_MOST_BYTES);
-	*ret_leave = *ret_leave > LEAVE_LEAST_BYTES ? *ret_leave : LEAVE_LEAST_BYTES;
-	return is_auto ? vm_cache_auto_bytes((uint64_t)fs.f_bavail * fs.f_frsize, memory) : bytes;
+/* What is left to others. */
+static uint64_t leave_bytes(uint64_t size_bytes)
+{
+	uint64_t bytes = min64(size_bytes / 20, LEAVE_MOST_BYTES);
+
+	return bytes > LEAVE_LEAST_BYTES ? bytes : LEAVE_LEAST_BYTES;
 }
 
 /* 0; -ENOENT: there is none and none may be made. */
@@ -86,7 +102,7 @@ static int get_key(const char *path, bool read_only, uint8_t *ret_key)
 {
 	char *text = NULL;
 	size_t bytes = 0;
-	int rc = file_read(path, 4096, &text, &bytes);
+	int rc = file_read_own(path, 4096, &text, &bytes);
 
 	if (rc == 0 && bytes == SV_CACHE_KEY_BYTES)
 		memcpy(ret_key, text, bytes);
@@ -114,22 +130,17 @@ int vm_cache_options(const struct stick *stick, const struct vm *vm, const char 
 		     struct err *err)
 {
 	const char *text = wish ? wish : vm->cache ? vm->cache : "auto";
-	uint64_t bytes = 0, leave = 0;
-	bool is_auto = false;
+	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	struct vm_cache_room room = {0};
+	uint64_t bytes = 0;
+	bool is_auto, there = vm_cache_room(stick->dir, &room);
 	char *path;
 	int rc;
 
-	*ret_cache = (struct vm_cache){0};
-	if (vm_cache_parse(text, &is_auto, &bytes) < 0)
-		return err_set(err, EXIT_USAGE,
-			       "--cache cannot be '%.64s'; it is auto, off, or a size from 8M to "
-			       "128G",
-			       text);
-	ret_cache->dir = cache_folder();
-	if ((!is_auto && !bytes) || !ret_cache->dir)
-		return 0;
-	bytes = choose_bytes(stick, ret_cache->dir, is_auto, bytes, &leave);
-	path = bytes ? stick_vm_path(stick, vm->name, "cache.key") : NULL;
+	*ret_cache = (struct vm_cache){.dir = room.dir};
+	if (vm_cache_choose(text, room.free_bytes, memory, room.on_stick, &is_auto, &bytes) < 0)
+		return err_set(err, EXIT_USAGE, VM_CACHE_NO_WISH, text);
+	path = bytes && there ? stick_vm_path(stick, vm->name, "cache.key") : NULL;
 	if (!path)
 		return 0;
 	rc = get_key(path, read_only, ret_cache->key);
@@ -137,7 +148,7 @@ int vm_cache_options(const struct stick *stick, const struct vm *vm, const char 
 		opts->cache_dir = ret_cache->dir;
 		opts->cache_key = ret_cache->key;
 		opts->cache_bytes = bytes;
-		opts->cache_leave_bytes = leave;
+		opts->cache_leave_bytes = leave_bytes(room.size_bytes);
 	} else if (rc != -ENOENT && rc != -EACCES && rc != -EROFS && rc != -ENOSPC) {
 		fail_key(err, path, rc);
 		free(path);

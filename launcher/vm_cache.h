@@ -8,6 +8,8 @@
 #include "stickvm/store.h"
 #include "vm.h"
 
+#define VM_CACHE_NO_WISH "--cache cannot be '%.64s'; it is auto, off, or a size from 8M to 128G"
+
 /* What sv_open_options point to; for as long as the store is being opened. */
 struct vm_cache {
 	char *dir;
@@ -25,8 +27,21 @@ int vm_cache_options(const struct stick *stick, const struct vm *vm, const char 
 /* Takes an emptied struct as well. */
 void vm_cache_free(struct vm_cache *cache);
 
-/* What `auto` takes: a quarter of what is free, at most 8 GiB, and no more than the host has
- * memory (the index takes a sixty-fourth in memory); 0: too little to be worth it. */
-uint64_t vm_cache_auto_bytes(uint64_t free_bytes, uint64_t memory_bytes);
+/* Where caches lie on this host, whether that is there already or not; `dir` is the caller's. */
+struct vm_cache_room {
+	char *dir;
+	uint64_t free_bytes, size_bytes; /* of its file system */
+	bool on_stick;			 /* which is the stick's */
+};
+
+/* False where this host has no place, or the stick cannot be looked at. */
+bool vm_cache_room(const char *stick_dir, struct vm_cache_room *ret_room);
+
+/* The size of a cache that `wish` (as the setting) comes to; *ret_auto: it was chosen here. 0:
+ * none. `auto` takes a quarter of what is free, at most 8 GiB, and no more than the host has memory
+ * (the index takes a sixty-fourth in memory); none where that is too little to be worth it, or on
+ * the stick itself. -EINVAL: it is no wish. */
+int vm_cache_choose(const char *wish, uint64_t free_bytes, uint64_t memory_bytes, bool on_stick,
+		    bool *ret_auto, uint64_t *ret_bytes);
 
 #endif

@@ -7,8 +7,10 @@
 int vm_pick_load(const struct stick *stick, const char *name, struct vm *ret_vm, struct err *err)
 {
 	char *path = stick_vm_path(stick, name, "vm.yaml");
-	int rc = path ? vm_load(path, ret_vm, err) : err_set(err, EXIT_FAILED, "out of memory");
+	int rc = path ? stick_holds(stick, name, err) : err_set(err, EXIT_FAILED, "out of memory");
 
+	if (rc == 0)
+		rc = vm_load(path, ret_vm, err);
 	free(path);
 	return rc;
 }

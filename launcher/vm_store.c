@@ -189,18 +189,31 @@ int vm_store_open_after(const struct stick *stick, const struct vm *vm,
 	return 0;
 }
 
-int vm_store_close(struct stick *stick, const struct vm *vm, struct sv_store *store,
-		   struct err *err)
+int vm_store_end(const struct vm *vm, struct sv_store *store, struct sv_status *ret_last,
+		 struct err *err)
 {
-	struct sv_status status;
 	int rc;
 
 	sv_store_flush(store); /* an error shows up again in close */
-	sv_store_status(store, &status);
+	sv_store_status(store, ret_last);
 	rc = sv_store_close(store);
-	if (rc < 0)
-		return vm_store_fail(err, vm, rc);
-	if (status.state == SV_READ_ONLY)
+	return rc < 0 ? vm_store_fail(err, vm, rc) : 0;
+}
+
+int vm_store_note(struct stick *stick, const struct vm *vm, const struct sv_status *last,
+		  struct err *err)
+{
+	if (last->state == SV_READ_ONLY)
 		return 0;
-	return stick_note(stick, status.store_id, vm->name, &status.ledger, false, err);
+	return stick_note(stick, last->store_id, vm->name, &last->ledger, false, err);
+}
+
+int vm_store_close(struct stick *stick, const struct vm *vm, struct sv_store *store,
+		   struct err *err)
+{
+	struct sv_status last;
+
+	if (vm_store_end(vm, store, &last, err) < 0)
+		return -1;
+	return vm_store_note(stick, vm, &last, err);
 }

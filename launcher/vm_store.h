@@ -33,6 +33,14 @@ typedef int vm_store_step(void *ctx, struct sv_dev *dev, struct err *err);
 int vm_store_open_after(const struct stick *stick, const struct vm *vm,
 			const struct sv_open_options *opts, vm_store_step *step, void *ctx,
 			struct sv_store **ret_store, struct err *err);
+/* Closes it; the store is gone afterwards in any case. *ret_last is what it said last, also on
+ * failure. */
+int vm_store_end(const struct vm *vm, struct sv_store *store, struct sv_status *ret_last,
+		 struct err *err);
+/* Takes those counters into the stick's ledger (unless it was opened read-only). They only rise, so
+ * what was not noted once is by the next session's. */
+int vm_store_note(struct stick *stick, const struct vm *vm, const struct sv_status *last,
+		  struct err *err);
 /* Closes it, and takes its counters into the stick's ledger (unless it was opened read-only).
  * The store is gone afterwards in any case. */
 int vm_store_close(struct stick *stick, const struct vm *vm, struct sv_store *store,

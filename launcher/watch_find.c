@@ -3,8 +3,9 @@
 /*
  * A stick's folder is known by the uuid in its stick.yaml and by its path inside its own file
  * system, so it is found at another mount point, and through a mount of a part of it. That file
- * may still be in the page cache of a mount whose device is gone, so a candidate is only a
- * candidate: the store's place has to open there, and its log to be read.
+ * may still be in the page cache of a mount whose device is gone, so the device is asked too
+ * (watch_lives.c), and a candidate is only a candidate: the store's place has to open there, and
+ * its log to be read.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -45,7 +47,11 @@ static bool consider(void *ctx, const struct mountinfo *mi)
 		return true;
 	watch_mount_free(&h->best);
 	h->best = (struct watch_mount){
-		.point = strdup(mi->point), .root = strdup(mi->root), .source = strdup(mi->source)};
+		.point = strdup(mi->point),
+		.root = strdup(mi->root),
+		.source = strdup(mi->source),
+		.device = makedev(mi->major, mi->minor),
+	};
 	h->found = h->best.point && h->best.root && h->best.source;
 	return true;
 }
@@ -106,6 +112,7 @@ void watch_home_free(struct watch_home *home)
 
 struct seek {
 	const struct watch_home *home;
+	const struct watch_host *host;
 	watch_try *try;
 	void *ctx;
 	bool done;
@@ -124,9 +131,22 @@ static bool is_this_stick(const char *dir, const char *uuid)
 	return same;
 }
 
+static bool on_live_mount(const char *dir, const struct watch_host *host)
+{
+	struct watch_mount mount;
+	bool lives;
+
+	if (watch_mount_of(dir, host, &mount) < 0)
+		return true; /* it cannot be known */
+	lives = watch_mount_lives(&mount, host);
+	watch_mount_free(&mount);
+	return lives;
+}
+
 static bool look_at(struct seek *seek, const char *dir)
 {
-	return is_this_stick(dir, seek->home->uuid) && seek->try(seek->ctx, dir);
+	return on_live_mount(dir, seek->host) && is_this_stick(dir, seek->home->uuid) &&
+	       seek->try(seek->ctx, dir);
 }
 
 /* Only what lies on a block device of this host: looking at others may hang on a network. */
@@ -148,7 +168,7 @@ static bool look_at_mount(void *ctx, const struct mountinfo *mi)
 bool watch_each_home(const struct watch_home *home, const struct watch_host *host, watch_try *try,
 		     void *ctx)
 {
-	struct seek seek = {.home = home, .try = try, .ctx = ctx};
+	struct seek seek = {.home = home, .host = host, .try = try, .ctx = ctx};
 
 	if (look_at(&seek, home->dir))
 		return true;

@@ -3,6 +3,8 @@
 #ifndef LAUNCHER_WATCH_PRIV_H
 #define LAUNCHER_WATCH_PRIV_H
 
+#include <sys/types.h>
+
 #include "watch.h"
 
 static inline const char *watch_mountinfo(const struct watch_host *host)
@@ -22,11 +24,15 @@ static inline const char *watch_dev(const struct watch_host *host)
 
 struct watch_mount {
 	char *point, *root, *source;
+	dev_t device; /* as mountinfo has it: anonymous (major 0) for FUSE */
 };
 
 /* The mount that holds `path` (absolute): the deepest, of equal ones the last. -1: none. The
  * caller frees. */
 int watch_mount_of(const char *path, const struct watch_host *host, struct watch_mount *ret_mount);
 void watch_mount_free(struct watch_mount *mount);
+/* False where its device is gone, whatever it still gives from memory. May hang as long as that
+ * device does. */
+bool watch_mount_lives(const struct watch_mount *mount, const struct watch_host *host);
 
 #endif

@@ -182,13 +182,13 @@ static int parse(struct reader *rd, yaml_parser_t *parser)
 /* On FAT a power cut between the two halves of a rename can leave only the new name. */
 static int read_text(const char *path, struct ydoc *doc)
 {
-	int rc = file_read(path, MAX_FILE_BYTES, &doc->text, &doc->text_bytes);
+	int rc = file_read_own(path, MAX_FILE_BYTES, &doc->text, &doc->text_bytes);
 	char *fresh;
 
 	if (rc != -ENOENT)
 		return rc;
 	fresh = file_path("%s.new", path);
-	if (fresh && file_read(fresh, MAX_FILE_BYTES, &doc->text, &doc->text_bytes) == 0)
+	if (fresh && file_read_own(fresh, MAX_FILE_BYTES, &doc->text, &doc->text_bytes) == 0)
 		rc = 0;
 	free(fresh);
 	return rc;
@@ -201,6 +201,11 @@ int ydoc_read(const char *path, struct ydoc *ret_doc, struct err *err)
 	yaml_parser_t parser;
 	int rc = read_text(path, &doc);
 
+	if (rc == -ELOOP)
+		return err_set(err, EXIT_FAILED,
+			       "%s: is a link, which a stick may use to have a file of this host "
+			       "read; put a copy of the file in its place",
+			       path);
 	if (rc < 0)
 		return err_set(err, file_status(rc), "%s: cannot be read: %s", path, strerror(-rc));
 	doc.path = strdup(path);

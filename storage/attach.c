@@ -21,12 +21,14 @@
 void sv_io_init(struct sv_store *s, struct sv_dev *dev)
 {
 	pthread_rwlock_init(&s->dev_lock, NULL);
+	sv_turns_init(s);
 	s->dev = dev;
 }
 
 void sv_io_free(struct sv_store *s)
 {
 	pthread_rwlock_destroy(&s->dev_lock);
+	sv_turns_free(s);
 }
 
 /* D2: whoever leaves last takes the old device away. Never waits. */
@@ -80,18 +82,74 @@ static int leave(struct sv_store *s, struct sv_dev *dev, int r)
 	return r;
 }
 
+/* In pieces, each behind the reads of guests (turns.c); what they took comes in *ret_us, which may
+ * be NULL. A store without threads has nobody to let pass. */
+static int in_pieces(struct sv_store *s, struct sv_dev *dev, uint8_t *to, const uint8_t *from,
+		     uint64_t len_bytes, uint64_t place, uint64_t *ret_us)
+{
+	uint64_t sum_us = 0, took_us = 0;
+	int r = 0;
+
+	for (uint64_t at = 0; r == 0 && at < len_bytes;) {
+		uint64_t n = s->opts.manual ? len_bytes : sv_turns_piece(s);
+		uint64_t start_us;
+
+		n = sv_min64(n, len_bytes - at);
+		if (!s->opts.manual)
+			sv_turns_wait(s, took_us);
+		start_us = sv_now_us();
+		r = to ? sv_dev_read(dev, to + at, n, place + at)
+		       : sv_dev_write(dev, from + at, n, place + at);
+		took_us = sv_now_us() - start_us;
+		if (r == 0 && from)
+			sv_turns_took(s, (uint32_t)n, took_us);
+		sum_us += took_us;
+		at += n;
+	}
+	if (ret_us)
+		*ret_us = sum_us;
+	return r;
+}
+
 int sv_io_read(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place)
 {
 	struct sv_dev *dev = enter(s);
 
-	return leave(s, dev, dev ? sv_dev_read(dev, buf, len_bytes, place) : 0);
+	return leave(s, dev, dev ? in_pieces(s, dev, buf, NULL, len_bytes, place, NULL) : 0);
 }
 
-int sv_io_write(struct sv_store *s, const void *buf, uint64_t len_bytes, uint64_t place)
+int sv_io_write(struct sv_store *s, const void *buf, uint64_t len_bytes, uint64_t place,
+		uint64_t *ret_us)
 {
 	struct sv_dev *dev = enter(s);
 
-	return leave(s, dev, dev ? sv_dev_write(dev, buf, len_bytes, place) : 0);
+	*ret_us = 0;
+	return leave(s, dev, dev ? in_pieces(s, dev, NULL, buf, len_bytes, place, ret_us) : 0);
+}
+
+/* A guest waits for it. Long ones leave gaps for others once there are any. */
+static int read_first(struct sv_store *s, struct sv_dev *dev, uint8_t *buf, uint64_t len_bytes,
+		      uint64_t place)
+{
+	uint64_t most = sv_turns_shared(s) ? sv_turns_piece(s) : len_bytes;
+	int r = 0;
+
+	for (uint64_t at = 0; r == 0 && at < len_bytes; at += most)
+		r = sv_dev_read(dev, buf + at, sv_min64(most, len_bytes - at), place + at);
+	return r;
+}
+
+int sv_io_read_first(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place)
+{
+	struct sv_dev *dev = enter(s);
+	int r = 0;
+
+	if (dev) {
+		sv_turns_read_begins(s);
+		r = read_first(s, dev, buf, len_bytes, place);
+		sv_turns_read_ends(s);
+	}
+	return leave(s, dev, r);
 }
 
 int sv_io_flush(struct sv_store *s)

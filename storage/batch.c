@@ -9,18 +9,17 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
+
+#include "memory.h"
 
 #define NONE UINT32_MAX
 
 int sv_arena_init(struct sv_arena *a, uint32_t slots)
 {
 	*a = (struct sv_arena){.slots = slots, .free_slots = slots};
-	a->mem = mmap(NULL, (size_t)slots * SV_BLOCK_BYTES, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	a->mem = sv_memory_take_large((uint64_t)slots * SV_BLOCK_BYTES);
 	a->free = malloc(slots * sizeof(*a->free));
-	if (a->mem == MAP_FAILED || !a->free) {
-		a->mem = a->mem == MAP_FAILED ? NULL : a->mem;
+	if (!a->mem || !a->free) {
 		sv_arena_free(a);
 		return -ENOMEM;
 	}
@@ -31,8 +30,7 @@ int sv_arena_init(struct sv_arena *a, uint32_t slots)
 
 void sv_arena_free(struct sv_arena *a)
 {
-	if (a->mem)
-		munmap(a->mem, (size_t)a->slots * SV_BLOCK_BYTES);
+	sv_memory_give(a->mem, (uint64_t)a->slots * SV_BLOCK_BYTES);
 	free(a->free);
 	*a = (struct sv_arena){0};
 }
@@ -165,7 +163,8 @@ int sv_batch_discard(struct sv_batch *b, struct sv_arena *a, uint64_t lba, uint6
 
 void sv_batch_reset(struct sv_batch *b, struct sv_arena *a)
 {
-	for (uint32_t i = 0; i < b->count; i++)
+	/* Last in, first out: writes in order get neighbours again (commit.c, store_compressed). */
+	for (uint32_t i = b->count; i-- > 0;)
 		if (b->nodes[i].lba != UINT64_MAX)
 			a->free[a->free_slots++] = b->nodes[i].slot;
 	if (b->count)

@@ -9,6 +9,9 @@
  * M3  A victim is never written to: it comes free by losing its last live byte, like any other.
  * M4  Survivors of a unit never take more than the unit did: at worst it is copied as it is.
  *
+ * M5  A pass of idle time asks before each request of a megabyte whether to go on. Stopped while it
+ *     reads, it did nothing; stopped while it writes, it ends as if what was sent were all.
+ *
  * Pages of the map in a victim are not moved but marked dirty: the next checkpoint writes them
  * elsewhere.
  */
@@ -19,13 +22,16 @@
 #include "store_impl.h"
 
 #define VICTIMS 8u
-#define VISITS_MAX 4u
 #define RECORDS_MAX_BYTES 32768u
+#define APART_MOST (VICTIMS + 2 + SV_APARTS) /* recovery knows of 16 */
+#define PARTED_PAGES 14u
+#define IDLE_PART_BYTES (1u << 20)
 
 /* A unit of a victim of which some blocks are still mapped. */
 struct survivor {
 	uint64_t lba, place, mask; /* mask: blocks of the unit that live */
 	uint32_t stored, at;	   /* its bytes: at `at` in the gather buffer */
+	unsigned head;		   /* of the segments apart, the one that takes it */
 	struct sv_unit unit;
 };
 
@@ -35,15 +41,18 @@ struct pass {
 	uint64_t gather_bytes, gathered;
 	struct survivor *v;
 	uint32_t count, capacity;
+	unsigned head; /* the part that is being made is for */
 	uint64_t left; /* units that survivors not written yet may become */
 	struct sv_record *moves;
 	uint32_t move_count, move_capacity;
 	uint8_t expanded[SV_UNIT_MAX_BLOCKS * SV_BLOCK_BYTES];
 	uint8_t packed[SV_UNIT_MAX_BLOCKS * SV_BLOCK_BYTES];
 	uint32_t segments[VICTIMS];
-	uint32_t apart[VICTIMS + 2]; /* segments that took survivors */
+	uint32_t apart[APART_MOST]; /* segments that took survivors */
 	uint32_t apart_count;
 	bool squeeze; /* what units take beyond their live blocks is what is to be won */
+	bool (*go_on)(struct sv_store *s); /* asked between requests; NULL: whatever happens */
+	uint32_t sent_moves;		   /* of units in parts that were written */
 };
 
 static bool push(void **v, uint32_t *count, uint32_t *capacity, size_t size)
@@ -61,64 +70,28 @@ static bool push(void **v, uint32_t *count, uint32_t *capacity, size_t size)
 	return true;
 }
 
-/* What a pass would have to write of it. What the cleaner packed itself counts as full where small
- * units left room for records only: just what died since is to be won. */
-static uint64_t burden(const struct sv_store *s, const struct sv_seg *seg)
+/*
+ * Whether survivors may go to two heads: the stick can have a third erase unit open without a merge
+ * at each turn, and N2 stands. Each head is then given a quarter of a segment at least, an eighth
+ * where no gap is due, so gaps and ends of parts come to 20 pages a segment instead of the 6 that
+ * `dense` knows of; the sixteenth of a segment that the capacity leaves beside must bear that, and
+ * win a pass its thirty-second.
+ */
+static bool may_part(const struct sv_store *s)
 {
-	uint64_t live = (uint64_t)seg->usage.live_bytes + seg->self_live;
-	uint64_t dense = sv_dense_bytes(s);
-
-	return seg->packed && seg->packed < dense ? live + dense - seg->packed : live;
-}
-
-/* Benefit by cost, as LFS has it: free space won, by age, for what must be read and written. */
-static double worth(const struct sv_store *s, const struct sv_seg *seg, bool squeeze)
-{
-	double u = (double)burden(s, seg) / s->anchor.segment_bytes;
-	double age = (double)(s->log.seq - sv_min64(s->log.seq, seg->usage.last_seq)) + 1;
-
-	if (squeeze)
-		return (double)seg->slack;
-	return (1 - u) * age / (1 + u);
-}
-
-/* The best victim not chosen yet; 0 if none is worth it. With the lock held. */
-static uint32_t choose(const struct sv_store *s, const struct pass *p, unsigned chosen)
-{
-	uint64_t full = p->squeeze ? s->anchor.segment_bytes
-				   : sv_dense_bytes(s) - s->anchor.segment_bytes / 32;
-	int64_t least = p->squeeze ? s->anchor.segment_bytes / 64 : INT64_MIN;
-	uint32_t best = 0;
-	double best_worth = 0;
-
-	for (uint64_t i = 2; i < s->segs.count; i++) {
-		const struct sv_seg *seg = &s->segs.v[i];
-		uint64_t live = seg->usage.live_bytes + seg->self_live;
-		bool taken = false;
-
-		if (seg->role != SV_SEG_IDLE || live == 0 || burden(s, seg) > full ||
-		    seg->slack < least ||
-		    seg->visits >= (seg->usage.flags & SV_SEG_DAMAGED ? 1 : VISITS_MAX) ||
-		    seg->visit_mark == (uint32_t)s->ledger.checkpoints + 1)
-			continue;
-		for (unsigned k = 0; k < chosen; k++)
-			taken |= p->segments[k] == i;
-		if (!taken && worth(s, seg, p->squeeze) > best_worth) {
-			best_worth = worth(s, seg, p->squeeze);
-			best = (uint32_t)i;
-		}
-	}
-	return best;
+	return (s->geo.open_units == 0 || s->geo.open_units > 2) &&
+	       PARTED_PAGES * s->anchor.page_bytes <= s->anchor.segment_bytes / 32;
 }
 
 static unsigned choose_victims(struct sv_store *s, struct pass *p)
 {
+	uint64_t enough = s->anchor.segment_bytes / (may_part(s) && !p->squeeze ? 1 : 2);
 	uint64_t live = 0;
 	unsigned n = 0;
 
 	pthread_mutex_lock(&s->lock);
-	while (n < VICTIMS && live < s->anchor.segment_bytes / 2) {
-		uint32_t i = choose(s, p, n);
+	while (n < VICTIMS && live < enough) {
+		uint32_t i = sv_choose_victim(s, p->segments, n, p->squeeze);
 
 		if (!i)
 			break;
@@ -293,7 +266,10 @@ static int read_victim(struct sv_store *s, struct pass *p, uint32_t segment, uin
 	used = (uint32_t)sv_min64(sv_align_up(used, s->geo.sector_bytes), s->anchor.segment_bytes);
 	for (uint32_t off = 0; off < used; off += chunk) {
 		uint32_t len = (uint32_t)sv_min64(chunk, used - off);
-		int r = sv_io_read(s, p->victim + off, len, sv_place(s, segment, off));
+		int r = p->go_on && !p->go_on(s) ? -EINTR : 0;
+
+		if (r == 0)
+			r = sv_io_read(s, p->victim + off, len, sv_place(s, segment, off));
 
 		if (r == -EIO)
 			r = read_around(s, p->victim + off, len, sv_place(s, segment, off));
@@ -331,51 +307,70 @@ static int scan_victim(struct sv_store *s, struct pass *p, uint32_t segment)
 	return r;
 }
 
-static int by_lba(const void *a, const void *b)
+static int by_head_and_lba(const void *a, const void *b)
 {
 	const struct survivor *x = a, *y = b;
 
+	if (x->head != y->head)
+		return x->head < y->head ? -1 : 1;
 	return x->lba < y->lba ? -1 : x->lba > y->lba;
 }
 
-/* Room for a unit in the segment apart: a part that fits it, rolling as needed. */
-static int apart_space(struct sv_store *s, struct pass *p, struct sv_part *part, uint32_t stored)
+/* A head apart with room for records and a unit; a new segment where it has none. */
+static int roll_apart(struct sv_store *s, struct sv_apart *head, uint32_t bytes)
 {
-	uint32_t records = (uint32_t)sv_min64(apart_record_bytes(s), p->left * SV_REC_DATA_BYTES);
 	int r = 0;
 
-	if (part->buf && sv_part_fits(part, SV_REC_DATA_BYTES, stored))
-		return 0;
-	if (part->buf && part->records)
-		r = sv_part_append_apart(s, part);
-	part->buf = NULL;
-	if (r < 0)
-		return r;
 	pthread_mutex_lock(&s->lock);
-	if (s->apart_segment && s->apart_offset + records + SV_HEAD_FIXED_BYTES + 64 + stored >
-					s->anchor.segment_bytes) {
-		sv_segs_set_role(&s->segs, s->apart_segment, SV_SEG_IDLE);
-		s->apart_segment = 0;
+	if (head->segment && head->offset + bytes > s->anchor.segment_bytes) {
+		sv_segs_set_role(&s->segs, head->segment, SV_SEG_IDLE);
+		head->segment = 0;
 	}
-	if (!s->apart_segment) {
-		r = sv_segs_alloc(&s->segs, SV_SEG_APART, &s->apart_segment);
+	if (!head->segment) {
+		r = sv_segs_alloc(&s->segs, SV_SEG_APART, &head->segment);
 		if (r == 0) {
-			s->apart_offset = 0;
-			s->apart_generation = sv_new_generation(s);
-			sv_segs_begin(&s->segs, s->apart_segment, s->apart_generation, s->log.seq);
+			head->offset = 0;
+			head->generation = sv_new_generation(s);
+			sv_segs_begin(&s->segs, head->segment, head->generation, s->log.seq);
 		}
 	}
 	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+/* Room for a unit in a segment apart: a part that fits it, rolling as needed. */
+static int apart_space(struct sv_store *s, struct pass *p, struct sv_part *part, unsigned head,
+		       uint32_t stored)
+{
+	uint32_t records = (uint32_t)sv_min64(apart_record_bytes(s), p->left * SV_REC_DATA_BYTES);
+	struct sv_apart *to = &s->apart[head];
+	int r = 0;
+
+	if (part->buf && p->head == head && sv_part_fits(part, SV_REC_DATA_BYTES, stored))
+		return 0;
+	if (part->buf && part->records)
+		r = sv_part_append_apart(s, part, &s->apart[p->head]);
+	part->buf = NULL;
+	p->head = head;
+	if (r == 0)
+		p->sent_moves = p->move_count;
+	if (r == 0 && p->go_on && !p->go_on(s))
+		r = -EINTR;
+	if (r == 0)
+		r = roll_apart(s, to, records + SV_HEAD_FIXED_BYTES + 64 + stored);
 	if (r < 0)
 		return r;
-	sv_part_at(s, part, s->apart_stage, records, s->apart_segment, s->apart_offset,
-		   s->apart_generation);
+	sv_part_at(s, part, s->apart_stage, records, to->segment, to->offset, to->generation);
+	if (p->go_on) /* M5 */
+		part->limit = (uint32_t)sv_min64(
+			part->limit,
+			sv_max64(IDLE_PART_BYTES, part->payload_offset + 2ull * SV_UNIT_MAX_BYTES));
 	for (uint32_t i = 0; i < p->apart_count; i++)
-		if (p->apart[i] == s->apart_segment)
+		if (p->apart[i] == to->segment)
 			return 0;
-	if (p->apart_count == VICTIMS + 2)
+	if (p->apart_count == APART_MOST)
 		return -ENOSPC;
-	p->apart[p->apart_count++] = s->apart_segment;
+	p->apart[p->apart_count++] = to->segment;
 	return 0;
 }
 
@@ -385,7 +380,7 @@ static int put_unit(struct sv_store *s, struct pass *p, struct sv_part *part,
 		    const uint8_t *payload, uint64_t mask)
 {
 	struct sv_record rec = {.type = SV_REC_DATA, .blocks = unit.blocks, .lba = k->lba + first};
-	int r = apart_space(s, p, part, sv_unit_stored(unit.payload_bytes));
+	int r = apart_space(s, p, part, k->head, sv_unit_stored(unit.payload_bytes));
 
 	if (r < 0)
 		return r;
@@ -473,15 +468,57 @@ static int put_survivor(struct sv_store *s, struct pass *p, struct sv_part *part
  * written within lie_window; survivors of an earlier pass may be older, and nothing else is left
  * of them (M2). So a gap keeps the passes apart.
  */
-static void leave_gap(struct sv_store *s)
+static bool is_gap_due(const struct sv_store *s, const struct sv_apart *head)
+{
+	return head->offset &&
+	       s->ledger.stick_written_bytes - head->log_bytes > s->anchor.lie_window_bytes / 2;
+}
+
+static void leave_gaps(struct sv_store *s, unsigned used)
 {
 	pthread_mutex_lock(&s->lock);
-	if (s->apart_offset &&
-	    s->ledger.stick_written_bytes - s->apart_log_bytes > s->anchor.lie_window_bytes / 2) {
-		s->apart_offset += SV_GAP_PAGES * s->anchor.page_bytes;
-		s->apart_offset = sv_min64(s->apart_offset, s->anchor.segment_bytes);
+	for (unsigned i = 0; i < SV_APARTS; i++) {
+		struct sv_apart *head = &s->apart[i];
+
+		if (!(used >> i & 1) || !is_gap_due(s, head))
+			continue;
+		head->offset += SV_GAP_PAGES * s->anchor.page_bytes;
+		head->offset = sv_min64(head->offset, s->anchor.segment_bytes);
 	}
 	pthread_mutex_unlock(&s->lock);
+}
+
+/* What each head must be given at least for survivors to be parted (may_part). */
+static uint64_t least_part(struct sv_store *s)
+{
+	bool gap = false;
+
+	pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; i < SV_APARTS; i++)
+		gap |= is_gap_due(s, &s->apart[i]);
+	pthread_mutex_unlock(&s->lock);
+	return s->anchor.segment_bytes / (gap ? 4 : 8);
+}
+
+/* What will die soon goes apart from what will not, where there is enough of both. Returns which
+ * heads are used, a bit each. */
+static unsigned sort_survivors(struct sv_store *s, struct pass *p)
+{
+	uint64_t least = least_part(s), bytes[SV_APARTS] = {0};
+	bool parted;
+
+	for (uint32_t i = 0; i < p->count; i++) {
+		struct survivor *k = &p->v[i];
+
+		k->head = sv_heat_is_short(&s->heat, k->lba);
+		bytes[k->head] += k->stored;
+	}
+	parted = may_part(s) && bytes[0] >= least && bytes[1] >= least;
+	for (uint32_t i = 0; i < p->count && !parted; i++)
+		p->v[i].head = may_part(s) && bytes[1] > bytes[0];
+	if (p->count)
+		qsort(p->v, p->count, sizeof(p->v[0]), by_head_and_lba);
+	return parted ? 3 : 1u << (p->count ? p->v[0].head : 0);
 }
 
 static int write_survivors(struct sv_store *s, struct pass *p)
@@ -489,17 +526,19 @@ static int write_survivors(struct sv_store *s, struct pass *p)
 	struct sv_part part = {.buf = NULL};
 	int r = 0;
 
-	leave_gap(s);
-	if (p->count)
-		qsort(p->v, p->count, sizeof(p->v[0]), by_lba);
+	leave_gaps(s, sort_survivors(s, p));
 	for (uint32_t i = 0; i < p->count; i++)
 		p->left += (unsigned)__builtin_popcountll(p->v[i].mask);
 	for (uint32_t i = 0; r == 0 && i < p->count; i++) {
 		r = put_survivor(s, p, &part, &p->v[i]);
 		p->left -= (unsigned)__builtin_popcountll(p->v[i].mask);
 	}
-	if (r == 0 && part.buf && part.records)
-		r = sv_part_append_apart(s, &part);
+	if (r == -EINTR) { /* M5 */
+		p->move_count = p->sent_moves;
+		r = 0;
+	} else if (r == 0 && part.buf && part.records) {
+		r = sv_part_append_apart(s, &part, &s->apart[p->head]);
+	}
 	return r == 0 && p->count ? sv_log_flush(s) : r; /* M2 */
 }
 
@@ -555,6 +594,7 @@ static void close_victims(struct sv_store *s, const struct pass *p, unsigned vic
 
 		if (seg->role == SV_SEG_IDLE)
 			seg->packed = seg->usage.live_bytes;
+		sv_segs_watch(s, seg);
 	}
 	s->ledger.segments_cleaned += victims;
 	pthread_mutex_unlock(&s->lock);
@@ -578,23 +618,28 @@ static void *map_bytes(size_t len)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-int sv_clean_pass(struct sv_store *s, bool squeeze, bool *ret_progress)
+static int pass_new(struct sv_store *s, struct pass **ret_pass)
 {
 	struct pass *p = calloc(1, sizeof(*p));
-	unsigned victims = 0;
-	int r = p ? 0 : -ENOMEM;
 
-	*ret_progress = false;
-	if (r == 0) {
-		p->squeeze = squeeze;
-		p->gather_bytes = (uint64_t)s->anchor.segment_bytes + s->anchor.segment_bytes / 2;
-		p->victim = map_bytes(s->anchor.segment_bytes);
-		p->gather = map_bytes(p->gather_bytes);
-		if (!p->victim || !p->gather)
-			r = -ENOMEM;
+	if (!p)
+		return -ENOMEM;
+	p->gather_bytes = (uint64_t)s->anchor.segment_bytes + s->anchor.segment_bytes / 2;
+	p->victim = map_bytes(s->anchor.segment_bytes);
+	p->gather = map_bytes(p->gather_bytes);
+	if (!p->victim || !p->gather) {
+		pass_free(s, p);
+		return -ENOMEM;
 	}
-	if (r == 0)
-		victims = choose_victims(s, p);
+	*ret_pass = p;
+	return 0;
+}
+
+/* What victims hold, and where it goes. */
+static int pass_run(struct sv_store *s, struct pass *p, unsigned victims)
+{
+	int r = 0;
+
 	for (unsigned i = 0; r == 0 && i < victims; i++)
 		r = scan_victim(s, p, p->segments[i]);
 	if (r == 0)
@@ -603,10 +648,55 @@ int sv_clean_pass(struct sv_store *s, bool squeeze, bool *ret_progress)
 		r = publish(s, p);
 	if (r == 0 && victims)
 		close_victims(s, p, victims);
-	*ret_progress = r == 0 && victims;
-	if (p)
-		pass_free(s, p);
 	return r;
+}
+
+int sv_clean_pass(struct sv_store *s, bool squeeze, bool *ret_progress)
+{
+	struct pass *p;
+	unsigned victims = 0;
+	int r = pass_new(s, &p);
+
+	*ret_progress = false;
+	if (r < 0)
+		return r;
+	p->squeeze = squeeze;
+	victims = choose_victims(s, p);
+	r = pass_run(s, p, victims);
+	*ret_progress = r == 0 && victims;
+	pass_free(s, p);
+	return r;
+}
+
+/* A quarter of what is read must be won, or idle time wears the stick for little. */
+static bool is_worth_it(struct sv_store *s, const struct pass *p, unsigned victims)
+{
+	uint64_t live = 0;
+
+	pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; i < victims; i++)
+		live += s->segs.v[p->segments[i]].usage.live_bytes;
+	pthread_mutex_unlock(&s->lock);
+	return victims && live <= (uint64_t)victims * (s->anchor.segment_bytes / 4 * 3);
+}
+
+int sv_clean_idle(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *ret_progress)
+{
+	struct pass *p;
+	unsigned victims;
+	int r = pass_new(s, &p);
+
+	*ret_progress = false;
+	if (r < 0)
+		return r;
+	p->go_on = go_on;
+	victims = choose_victims(s, p);
+	if (is_worth_it(s, p, victims)) {
+		r = pass_run(s, p, victims);
+		*ret_progress = r == 0;
+	}
+	pass_free(s, p);
+	return r == -EINTR ? 0 : r;
 }
 
 /* One leaf; `*lba` moves behind it. */

@@ -58,6 +58,8 @@ static void prepare(struct sv_store *s)
 		if (block_is_zero(sv_arena_slot(&s->arena, v[i].slot))) {
 			v[i].slot = ZERO_SLOT;
 			zeros++;
+		} else {
+			sv_heat_note(&s->heat, v[i].lba, s->map.mapped);
 		}
 	pthread_mutex_lock(&s->lock);
 	s->ledger.zero_skipped_bytes += zeros * SV_BLOCK_BYTES;
@@ -112,23 +114,38 @@ static void add_unit(struct sv_store *s, struct sv_part *part, struct sv_unit *u
 	sv_part_record(part, &rec);
 }
 
+/* The n blocks from `at` on, in one piece: where they lie, if they lie so, else copied together. */
+static const uint8_t *gathered(struct sv_store *s, uint32_t at, unsigned n, uint8_t *gather)
+{
+	const struct item *v = items(s);
+	unsigned i = 1;
+
+	while (i < n && v[at + i].slot == v[at].slot + i)
+		i++;
+	if (i == n)
+		return sv_arena_slot(&s->arena, v[at].slot);
+	for (i = 0; i < n; i++)
+		memcpy(gather + i * SV_BLOCK_BYTES, sv_arena_slot(&s->arena, v[at + i].slot),
+		       SV_BLOCK_BYTES);
+	return gather;
+}
+
 /* Stores blocks from `at` on, compressed; how many, 0 if they stay as they are. */
 static unsigned store_compressed(struct sv_store *s, struct sv_part *part, uint32_t at)
 {
 	static const unsigned most_blocks = 16;
 	uint8_t gather[16 * SV_BLOCK_BYTES];
 	const struct item *v = items(s);
+	const uint8_t *src;
 	unsigned n = run_from(s, at, false, s->unit_blocks);
 	struct sv_unit unit = {.kind = SV_UNIT_DATA, .codec = (uint8_t)s->opts.codec};
 
 	if (s->opts.codec == SV_CODEC_NONE ||
 	    (s->incompressible > GIVE_UP && ++s->incompressible % 8))
 		return 0;
-	for (unsigned i = 0; i < n; i++)
-		memcpy(gather + i * SV_BLOCK_BYTES, sv_arena_slot(&s->arena, v[at + i].slot),
-		       SV_BLOCK_BYTES);
+	src = gathered(s, at, n, gather);
 	for (;; n /= 2) {
-		unit.payload_bytes = try_compress(s, part, gather, n);
+		unit.payload_bytes = try_compress(s, part, src, n);
 		if (unit.payload_bytes || n * SV_BLOCK_BYTES <= s->opts.unit_bytes)
 			break;
 	}
@@ -139,7 +156,8 @@ static unsigned store_compressed(struct sv_store *s, struct sv_part *part, uint3
 	if (!sv_part_fits(part, SV_REC_DATA_BYTES, sv_unit_stored(unit.payload_bytes)))
 		return 0;
 	s->incompressible = 0;
-	s->unit_blocks = unit.payload_bytes < s->opts.unit_bytes / 2 && 2 * n <= most_blocks
+	/* Twice as many only where that will surely fit: an attempt that fails is done twice. */
+	s->unit_blocks = unit.payload_bytes < s->opts.unit_bytes / 32 * 15 && 2 * n <= most_blocks
 				 ? 2 * n
 				 : (n > 1 ? n : 2);
 	unit.blocks = (uint8_t)n;

@@ -113,6 +113,7 @@ static int make_fuse(const struct sv_fuse_disk_ops *ops, void *disk,
 	fuse->read_only = opts->read_only;
 	fuse->mounted_s = time(NULL);
 	atomic_init(&fuse->changed_s, fuse->mounted_s);
+	pthread_mutex_init(&fuse->texts.lock, NULL);
 	sv_fuse_holder_init(&fuse->holder, opts->hold);
 	err = sv_fuse_pool_init(&fuse->pool, opts->threads);
 	if (!err)
@@ -196,6 +197,7 @@ void sv_fuse_destroy(struct sv_fuse *fuse)
 		fuse_session_destroy(fuse->session);
 	}
 	sv_ranges_fini(&fuse->io.ranges);
+	sv_fuse_texts_fini(&fuse->texts);
 	sv_fuse_pool_fini(&fuse->pool);
 	sv_fuse_holder_fini(&fuse->holder);
 	free(fuse);

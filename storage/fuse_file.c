@@ -175,7 +175,9 @@ void sv_fuse_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	uint64_t off_bytes = (uint64_t)off;
 
 	if (ino != SV_FUSE_INO_DISK) {
-		read_status(req, size, off_bytes, (const char *)(uintptr_t)fi->fh);
+		const struct sv_fuse_text *opened = (const void *)(uintptr_t)fi->fh;
+
+		read_status(req, size, off_bytes, opened->text);
 		return;
 	}
 	if (off_bytes >= fuse->io.size_bytes)

@@ -211,15 +211,44 @@ static int reply_open(fuse_req_t req, uint64_t handle)
 	return fuse_reply_buf(req, (const char *)&out, sizeof(out));
 }
 
+static void drop_text(struct sv_fuse_texts *texts, struct sv_fuse_text *opened)
+{
+	pthread_mutex_lock(&texts->lock);
+	*opened->link = opened->next;
+	if (opened->next)
+		opened->next->link = opened->link;
+	pthread_mutex_unlock(&texts->lock);
+	free(opened->text);
+	free(opened);
+}
+
+void sv_fuse_texts_fini(struct sv_fuse_texts *texts)
+{
+	while (texts->first)
+		drop_text(texts, texts->first);
+	pthread_mutex_destroy(&texts->lock);
+}
+
 static void open_text(fuse_req_t req, struct sv_fuse *fuse, fuse_ino_t ino)
 {
-	char *text;
-	int err = make_text(fuse, ino, &text);
+	struct sv_fuse_texts *texts = &fuse->texts;
+	struct sv_fuse_text *opened = malloc(sizeof(*opened));
+	int err = opened ? make_text(fuse, ino, &opened->text) : -ENOMEM;
 
-	if (err)
+	if (err) {
+		free(opened);
 		sv_fuse_reply(req, err);
-	else if (reply_open(req, (uintptr_t)text))
-		free(text); /* the opener is gone: no release follows */
+		return;
+	}
+	pthread_mutex_lock(&texts->lock);
+	opened->next = texts->first;
+	opened->link = &texts->first;
+	if (opened->next)
+		opened->next->link = &opened->next;
+	texts->first = opened;
+	pthread_mutex_unlock(&texts->lock);
+	if (reply_open(req, (uintptr_t)opened))
+		drop_text(texts, opened); /* the opener is gone: no release follows */
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -240,7 +269,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	if (ino != SV_FUSE_INO_DISK)
-		free((char *)(uintptr_t)fi->fh);
+		drop_text(&fuse_of(req)->texts, (struct sv_fuse_text *)(uintptr_t)fi->fh);
 	fuse_reply_err(req, 0);
 }
 

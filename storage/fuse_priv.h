@@ -67,8 +67,20 @@ struct sv_fuse_holder {
 	bool running, ending, released;
 };
 
+/* A JSON file as one opener reads it; freed by its release, else with the mount. */
+struct sv_fuse_text {
+	struct sv_fuse_text *next, **link;
+	char *text;
+};
+
+struct sv_fuse_texts {
+	pthread_mutex_t lock;
+	struct sv_fuse_text *first;
+};
+
 struct sv_fuse {
 	struct sv_fuse_io io;
+	struct sv_fuse_texts texts;
 	struct sv_fuse_pool pool;
 	struct sv_fuse_holder holder;
 	struct fuse_session *session;
@@ -78,6 +90,9 @@ struct sv_fuse {
 	int64_t mounted_s;	   /* Unix time */
 	_Atomic int64_t changed_s; /* of the last change of the disk */
 };
+
+/* Frees what was opened and never released: a mount may end before its last release arrives. */
+void sv_fuse_texts_fini(struct sv_fuse_texts *texts);
 
 /* -ENOMEM, -EAGAIN; frees what it made. max_workers 0: the default. */
 int sv_fuse_pool_init(struct sv_fuse_pool *pool, unsigned max_workers);

@@ -46,10 +46,9 @@ static void note_rate(struct sv_store *s, uint32_t len_bytes, uint64_t took_ms)
 
 int sv_log_write_held(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place)
 {
-	uint64_t start_us = sv_now_us(), took_us;
-	int r = sv_io_write(s, buf, len_bytes, place);
+	uint64_t took_us; /* of the stick: without letting others pass */
+	int r = sv_io_write(s, buf, len_bytes, place, &took_us);
 
-	took_us = sv_now_us() - start_us;
 	pthread_mutex_lock(&s->lock);
 	if (r == 0) {
 		note_rate(s, len_bytes, took_us / 1000);
@@ -295,6 +294,7 @@ static void fill(struct sv_store *s, const struct sv_part *part, struct sv_head 
 	sv_tally(s);
 	s->ledger.batches++;
 	s->ledger.payload_bytes += apart ? 0 : part->user_bytes;
+	s->segs.clock = s->ledger.payload_bytes;
 	s->ledger.cleaner_bytes += apart ? part->payload_bytes : 0;
 	s->ledger.metadata_bytes += h->payload_offset;
 	s->ledger.metadata_bytes += apart ? 0 : part->payload_bytes - part->user_bytes;
@@ -383,7 +383,7 @@ int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags)
 	return 0;
 }
 
-int sv_part_append_apart(struct sv_store *s, struct sv_part *part)
+int sv_part_append_apart(struct sv_store *s, struct sv_part *part, struct sv_apart *to)
 {
 	struct sv_head h;
 	int r;
@@ -394,8 +394,8 @@ int sv_part_append_apart(struct sv_store *s, struct sv_part *part)
 	pthread_mutex_unlock(&s->writing);
 	if (r < 0)
 		return r;
-	s->apart_offset += h.total_bytes;
-	s->apart_log_bytes = s->ledger.stick_written_bytes; /* for the gap: clean.c */
+	to->offset += h.total_bytes;
+	to->log_bytes = s->ledger.stick_written_bytes; /* for the gap: clean.c */
 	note_used(s, &h);
 	pthread_mutex_unlock(&s->lock);
 	return 0;

@@ -16,6 +16,17 @@ static inline void *sv_memory_take(uint64_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/* The same for buffers that data runs through front to back: in large pages, where the host has
+ * them, their first use costs a fraction (of a log's first 200 MiB: a quarter of its time). */
+static inline void *sv_memory_take_large(uint64_t bytes)
+{
+	void *p = sv_memory_take(bytes);
+
+	if (p)
+		(void)madvise(p, bytes, MADV_HUGEPAGE);
+	return p;
+}
+
 /* `p` may be NULL. */
 static inline void sv_memory_give(void *p, uint64_t bytes)
 {

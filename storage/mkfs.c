@@ -12,6 +12,7 @@
 #define DEFAULT_PAGE_BYTES (16u << 10)
 #define DEFAULT_LIE_WINDOW_BYTES (64u << 20)
 #define DEFAULT_CHECKPOINT_BYTES (128u << 20)
+#define LARGE_CHECKPOINT_BYTES (256u << 20)
 #define FIRST_SEGMENT 2u
 
 static bool is_zero_id(const uint8_t *id)
@@ -35,6 +36,16 @@ static uint32_t default_segment(const struct sv_geometry *geo)
 	return segment;
 }
 
+/* The longer the way between two roots, the fewer pages of the map are written, and the more waits
+ * for the gate: twice the usual where that is no more than a sixty-fourth of the place. */
+static uint64_t default_checkpoint(uint64_t max_bytes, uint32_t segment_bytes)
+{
+	uint64_t usual = sv_min64(DEFAULT_CHECKPOINT_BYTES, max_bytes / 32);
+	uint64_t large = sv_min64(LARGE_CHECKPOINT_BYTES, max_bytes / 64);
+
+	return sv_max64(sv_max64(usual, large), segment_bytes);
+}
+
 static int choose(const struct sv_format_params *p, const struct sv_geometry *geo,
 		  struct sv_anchor *a)
 {
@@ -48,10 +59,9 @@ static int choose(const struct sv_format_params *p, const struct sv_geometry *ge
 	/* On a small place what waits for the gate must stay a small part of it. */
 	a->lie_window_bytes = p->lie_window_bytes ? p->lie_window_bytes
 						  : sv_min64(DEFAULT_LIE_WINDOW_BYTES, small);
-	a->checkpoint_bytes =
-		p->checkpoint_bytes
-			? p->checkpoint_bytes
-			: sv_max64(sv_min64(DEFAULT_CHECKPOINT_BYTES, small), a->segment_bytes);
+	a->checkpoint_bytes = p->checkpoint_bytes
+				      ? p->checkpoint_bytes
+				      : default_checkpoint(geo->max_bytes, a->segment_bytes);
 	if (p->size_bytes % 512 || p->size_bytes < SV_MIN_DISK_BYTES ||
 	    p->size_bytes > SV_MAX_DISK_BYTES || a->page_bytes < SV_PAGE_MIN_BYTES ||
 	    a->page_bytes > SV_PAGE_MAX_BYTES || a->page_bytes & (a->page_bytes - 1) ||

@@ -22,8 +22,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
+#include "memory.h"
 #include "store_impl.h"
 
 #define NO_PIECE UINT32_MAX
@@ -52,12 +52,9 @@ int sv_retain_init(struct sv_store *s)
 	sv_retain_free(s); /* the other anchor says otherwise */
 	k->piece_bytes = s->anchor.page_bytes;
 	k->pieces = (uint32_t)(bytes / k->piece_bytes) + 1;
-	k->mem = mmap(NULL, (size_t)k->pieces * k->piece_bytes, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (k->mem == MAP_FAILED) {
-		k->mem = NULL;
+	k->mem = sv_memory_take_large((uint64_t)k->pieces * k->piece_bytes);
+	if (!k->mem)
 		return -ENOMEM;
-	}
 	k->next = malloc(k->pieces * sizeof(k->next[0]));
 	k->v = malloc(k->pieces * sizeof(k->v[0]));
 	return k->next && k->v ? 0 : -ENOMEM;
@@ -67,8 +64,7 @@ void sv_retain_free(struct sv_store *s)
 {
 	struct sv_retain *k = &s->retain;
 
-	if (k->mem)
-		munmap(k->mem, (size_t)k->pieces * k->piece_bytes);
+	sv_memory_give(k->mem, (uint64_t)k->pieces * k->piece_bytes);
 	free(k->next);
 	free(k->v);
 	k->mem = NULL;

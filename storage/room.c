@@ -34,8 +34,8 @@
 #include "store_impl.h"
 
 #define FIXED_SEGMENTS 2u
-#define SPECIAL_SEGMENTS 4u /* head, next, the one after, apart */
-#define PASS_SEGMENTS 6u    /* a pass of the cleaner: survivors and their moves */
+#define SPECIAL_SEGMENTS (3u + SV_APARTS) /* head, next, the one after, those apart */
+#define PASS_SEGMENTS 6u		  /* a pass of the cleaner: survivors and their moves */
 #define GROW_BYTES (64u << 20)
 #define GRACE_BYTES (64u << 20)
 #define UNIT_WORST_BYTES (SV_RAW_UNIT_BYTES + SV_REC_DATA_BYTES)
@@ -388,6 +388,19 @@ bool sv_keep_room(struct sv_store *s)
 		did = step(s, &error);
 	pthread_mutex_unlock(&s->cleaning);
 	return did;
+}
+
+bool sv_wants_idle_clean(struct sv_store *s, uint64_t more_bytes)
+{
+	uint64_t more = sv_min64(more_bytes / s->anchor.segment_bytes, s->segs.count / 64);
+	bool wants;
+
+	pthread_mutex_lock(&s->lock);
+	wants = (s->segs.count >= s->segs.limit || mostly_garbage(s)) &&
+		s->segs.free >= PASS_SEGMENTS &&
+		s->segs.free + s->segs.pending < wanted_segments(s) + more;
+	pthread_mutex_unlock(&s->lock);
+	return wants;
 }
 
 /* Units of which most blocks are dead, anew, until there is room again; whether any was. */

@@ -174,6 +174,10 @@ void sv_segs_set_role(struct sv_segs *segs, uint32_t segment, enum sv_seg_role r
 
 	if (is_empty(s))
 		segs->pending -= !is_free(segs, s), segs->free -= is_free(segs, s);
+	if (role == SV_SEG_IDLE) {
+		s->watched_live = s->usage.live_bytes;
+		s->watched_since = segs->clock;
+	}
 	s->role = (uint8_t)role;
 	if (is_empty(s))
 		segs->pending += !is_free(segs, s), segs->free += is_free(segs, s);
@@ -217,6 +221,7 @@ void sv_segs_begin(struct sv_segs *segs, uint32_t segment, uint64_t generation, 
 	u->lineage = 0;
 	segs->v[segment].slack = 0;
 	segs->v[segment].packed = 0;
+	segs->v[segment].rate = 0;
 	segs->v[segment].visits = 0;
 	segs->v[segment].visit_mark = 0;
 	sv_segs_touch(segs, segment);

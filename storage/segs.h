@@ -23,8 +23,12 @@ struct sv_seg {
 	uint8_t role;
 	uint8_t visits;	     /* by the cleaner in this generation and session */
 	uint32_t visit_mark; /* checkpoints counted at the last of them, plus one */
-	int64_t slack;	     /* what units in it take beyond their live blocks stored raw; right
-			      * only once the map was walked (sv_find_slack) */
+	/* How fast it empties (victim.c). In memory only. */
+	uint32_t watched_live;	/* live bytes when it was first watched */
+	uint64_t watched_since; /* the clock then */
+	float rate;		/* from before; 0: none yet */
+	int64_t slack;		/* what units in it take beyond their live blocks stored raw; right
+				 * only once the map was walked (sv_find_slack) */
 };
 
 /*
@@ -41,6 +45,7 @@ struct sv_segs {
 	uint64_t pending;  /* hold nothing live but lie at or above the gate */
 	uint64_t gate_seq; /* reuse only what ended before (DESIGN: the gate) */
 	uint64_t live_bytes;
+	uint64_t clock;	 /* the guest's: see victim.c */
 	bool wrong;	 /* G3 */
 	uint64_t cursor; /* allocation goes round */
 	uint32_t segment_bytes;

@@ -444,15 +444,28 @@ static bool is_quiet(struct sv_store *s)
 	return quiet;
 }
 
+/* Quiet, and the guest did not even read for a while. */
+static bool is_idle(struct sv_store *s)
+{
+	uint64_t reads = atomic_load_explicit(&s->tally.guest_read, memory_order_relaxed);
+
+	if (reads != s->idle_reads)
+		s->idle_ms = sv_now_ms();
+	s->idle_reads = reads;
+	return sv_now_ms() - s->idle_ms >= QUIET_MS && is_quiet(s);
+}
+
 /* Work for quiet moments; false when there is none. */
 static bool idle_work(struct sv_store *s)
 {
 	bool done = false;
 
-	if (!s->geo.first_write_costs || s->log.flush_error || sv_is_detached(s))
+	if (s->log.flush_error || sv_is_detached(s))
 		return false;
 	pthread_mutex_lock(&s->cleaning);
-	if (!sv_is_ready(s, ready_wanted(s)))
+	if (is_idle(s) && sv_wants_idle_clean(s, ready_wanted(s)))
+		(void)sv_clean_idle(s, is_idle, &done);
+	if (!done && s->geo.first_write_costs && !sv_is_ready(s, ready_wanted(s)))
 		(void)(sv_convert_one(s, is_quiet, &done) == 0 && (done || sv_grow_ahead(s)));
 	pthread_mutex_unlock(&s->cleaning);
 	return done;
@@ -551,7 +564,7 @@ int sv_store_stage(struct sv_store *s)
 	s->order = malloc(slots * 4 * sizeof(uint32_t));
 	s->unapplied_room = (uint32_t)sv_min64(HEAD_MOST_BYTES, s->stage_bytes);
 	s->unapplied = malloc(s->unapplied_room);
-	return s->order && s->unapplied ? 0 : -ENOMEM;
+	return s->order && s->unapplied ? sv_heat_init(&s->heat, s->blocks) : -ENOMEM;
 }
 
 static void init_locks(struct sv_store *s)
@@ -577,6 +590,7 @@ void sv_store_free(struct sv_store *s)
 	free(s->stage);
 	free(s->apart_stage);
 	free(s->order);
+	sv_heat_free(&s->heat);
 	free(s->unapplied);
 	sv_retain_free(s);
 	sv_boot_free(&s->boot);
@@ -662,6 +676,7 @@ int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
 	s->ledger_at_open = s->ledger;
 	if (r == 0)
 		sv_cache_open(s);
+	sv_watch_all(s);
 	if (r == 0)
 		sv_sweep_start(s);
 	if (r == 0 && s->opts.read_only)

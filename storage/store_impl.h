@@ -11,6 +11,7 @@
 #include "cache_host.h"
 #include "cache_ram.h"
 #include "format.h"
+#include "heat.h"
 #include "history.h"
 #include "map.h"
 #include "segs.h"
@@ -89,13 +90,36 @@ struct sv_scratch {
 #define SV_SCRATCH_BYTES (SV_READ_MAX_BLOCKS * SV_RAW_UNIT_BYTES + 3 * 4096u + SV_UNIT_MAX_BYTES)
 #define SV_SCRATCHES 16u
 
-/* The one stream that is read ahead. */
+/* Who uses the stick next (turns.c). */
+struct sv_turns {
+	pthread_mutex_t lock;
+	pthread_cond_t none;	    /* no read of a guest is under way */
+	unsigned reading;	    /* those that are */
+	uint64_t ended_us;	    /* when the last one ended */
+	uint64_t shared_us;	    /* when one came while another was */
+	uint32_t piece_bytes;	    /* what others take at a time */
+	unsigned learnt, since;	    /* pieces of a known length; others since */
+	uint64_t short_us, long_us; /* what the former took at best */
+	uint64_t cost_us, byte_us;  /* of a command; of so many bytes more as lie between them */
+	unsigned slow;		    /* pieces in a row that took much longer */
+};
+
+/* The stream that is read ahead, and reads that may become one (readahead.c). */
+#define SV_STREAM_HEADS 4u
+struct sv_stream_head {
+	uint64_t next;	 /* where the last read ended */
+	unsigned streak; /* reads that followed each other */
+};
 struct sv_stream {
 	pthread_mutex_t lock;
+	pthread_cond_t filled;
 	uint8_t *buf;
 	uint64_t place, len; /* of what is in it */
-	uint64_t next;	     /* where the last read ended */
-	unsigned streak;     /* reads that followed each other */
+	uint64_t drops;
+	bool filling; /* by somebody, without the lock */
+	bool runs;    /* a stream's pieces are in it */
+	unsigned alone;
+	struct sv_stream_head head[SV_STREAM_HEADS];
 };
 
 /* Counted where no lock is held; sv_tally puts them into the ledger. */
@@ -141,9 +165,18 @@ struct sv_retain {
 	bool before_known;
 };
 
+/* Segments that take survivors: those that live long, and those that do not (heat.c). */
+#define SV_APARTS 2u
+struct sv_apart {
+	uint32_t segment; /* 0: none */
+	uint64_t offset, generation;
+	uint64_t log_bytes; /* log position when survivors were written last */
+};
+
 struct sv_store {
 	struct sv_dev *dev; /* D1 (attach.c) */
 	pthread_rwlock_t dev_lock;
+	struct sv_turns turns;
 	atomic_bool detached;
 	atomic_bool parking; /* X1 (park.c); set under `lock` */
 	bool owns_dev;	     /* it was opened: what goes away is closed here */
@@ -162,6 +195,7 @@ struct sv_store {
 	struct sv_map map;
 	uint64_t leaf_next; /* behind the leaf that came into memory last */
 	struct sv_segs segs;
+	struct sv_heat heat;
 	struct sv_arena arena;
 	struct sv_batch batch[2];
 	unsigned open; /* index of the open batch; the other is being sealed, or empty */
@@ -179,6 +213,7 @@ struct sv_store {
 	uint32_t waiting_writers;
 	unsigned flushing;		/* guests' flushes under way */
 	uint64_t quiet_stamp, quiet_ms; /* of the keeper: since when nothing was written */
+	uint64_t idle_reads, idle_ms;	/* of the keeper: no more reads since */
 	uint32_t limit_slots;		/* no more are taken than the stick writes in two seconds */
 	uint64_t rate;			/* bytes a millisecond that long writes reach; 0: unknown */
 	uint64_t space_bytes; /* what live and dirty bytes may come to: sv_capacity_bytes */
@@ -202,10 +237,8 @@ struct sv_store {
 	unsigned incompressible; /* units in a row */
 	unsigned unit_blocks;	 /* how many compressed well last time */
 
-	uint32_t apart_segment;	  /* survivors; guarded by cleaning */
-	uint64_t apart_log_bytes; /* log position when survivors were written last */
-	uint64_t apart_offset, apart_generation;
-	uint8_t *apart_stage; /* like stage; guarded by cleaning */
+	struct sv_apart apart[SV_APARTS]; /* guarded by cleaning */
+	uint8_t *apart_stage;		  /* like stage; guarded by cleaning */
 
 	struct sv_stream stream;
 	struct sv_scratch *scratch;
@@ -234,14 +267,31 @@ static inline bool sv_is_detached(const struct sv_store *s)
 {
 	return atomic_load(&s->detached);
 }
-/* As sv_dev_*; -ENODEV, and the store is detached, where the medium is gone. */
+/* As sv_dev_*; -ENODEV, and the store is detached, where the medium is gone. Reads that a guest
+ * waits for are `first`: everything else lets them pass. *ret_us: how long the device worked. */
 int sv_io_read(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place);
-int sv_io_write(struct sv_store *s, const void *buf, uint64_t len_bytes, uint64_t place);
+int sv_io_read_first(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place);
+int sv_io_write(struct sv_store *s, const void *buf, uint64_t len_bytes, uint64_t place,
+		uint64_t *ret_us);
 int sv_io_flush(struct sv_store *s);
 int sv_io_grow(struct sv_store *s, uint64_t size_bytes);
 int sv_io_geometry(struct sv_store *s, struct sv_geometry *ret_geometry);
 /* Takes another device for the one that went away. */
 void sv_io_attach(struct sv_store *s, struct sv_dev *dev);
+
+/* ---- turns.c: who uses the stick next ---- */
+void sv_turns_init(struct sv_store *s);
+void sv_turns_free(struct sv_store *s);
+/* Around a guest's read of the device. */
+void sv_turns_read_begins(struct sv_store *s);
+void sv_turns_read_ends(struct sv_store *s);
+/* Lets them pass, after a piece that took `last_us`; returns how long that was. */
+uint64_t sv_turns_wait(struct sv_store *s, uint64_t last_us);
+/* How long the next piece is to be; what one took. */
+uint32_t sv_turns_piece(struct sv_store *s);
+void sv_turns_took(struct sv_store *s, uint32_t len_bytes, uint64_t took_us);
+/* Whether guests' reads overlapped lately. */
+bool sv_turns_shared(struct sv_store *s);
 
 /* ---- retain.c: appends that may have to be written again ---- */
 struct sv_part;
@@ -310,7 +360,7 @@ uint64_t sv_part_unit(struct sv_store *s, struct sv_part *part, struct sv_unit *
 /* Writes it; advances the chain. */
 int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags);
 /* The bytes of a part apart from the chain, described by the same header. */
-int sv_part_append_apart(struct sv_store *s, struct sv_part *part);
+int sv_part_append_apart(struct sv_store *s, struct sv_part *part, struct sv_apart *to);
 uint64_t sv_new_generation(struct sv_store *s);
 void sv_log_link(const struct sv_store *s, struct sv_link *ret_link, uint32_t total_bytes);
 
@@ -355,6 +405,9 @@ int sv_find_space(struct sv_store *s);
 void sv_review_room(struct sv_store *s);
 /* Frees segments until one more group fits: call without locks. Errors as above. */
 int sv_make_room(struct sv_store *s);
+/* Cleaning ahead of need is due: growth is over, and less is free than what the store needs and
+ * `more_bytes` of log (but no more than a sixty-fourth of all segments). Call without locks. */
+bool sv_wants_idle_clean(struct sv_store *s, uint64_t more_bytes);
 /* One step of idle work; false when there is none. */
 bool sv_keep_room(struct sv_store *s);
 /* Writes zeros once over a segment (place.h: first_write_costs); -EINTR when go_on says no. */
@@ -384,8 +437,19 @@ void sv_update_gate(struct sv_store *s); /* with lock held */
 /* One pass. `squeeze`: over segments with units that are mostly dead, instead of those that hold
  * little. With cleaning held. */
 int sv_clean_pass(struct sv_store *s, bool squeeze, bool *ret_progress);
+/* One pass in idle time, over what is worth it; given up between two requests when go_on says no.
+ * With cleaning held. */
+int sv_clean_idle(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *ret_progress);
 /* Walks the map once a session to know what such units take. Call without locks. */
 int sv_find_slack(struct sv_store *s);
+
+/* ---- victim.c: which segments are cleaned ---- */
+/* The best victim that is not among those chosen; 0: none is worth it. With lock held. */
+uint32_t sv_choose_victim(struct sv_store *s, const uint32_t *chosen, unsigned count, bool squeeze);
+/* Looks at how much of it died. With lock held. */
+void sv_segs_watch(const struct sv_store *s, struct sv_seg *seg);
+/* At an open: begins to watch all segments. */
+void sv_watch_all(struct sv_store *s);
 
 /* ---- walk.c: the chain as it lies on the device ---- */
 struct sv_walked {
@@ -448,6 +512,8 @@ int sv_stream_init(struct sv_store *s);
 void sv_stream_free(struct sv_store *s);
 /* Forgets what was read ahead. */
 void sv_stream_drop(struct sv_store *s);
+/* A gap of so many bytes takes no longer to be read than to be passed over. */
+uint64_t sv_bridge_bytes(const struct sv_store *s);
 /* Reads [place, place + len) into scratch->io; *ret_data is where it starts in there. `ahead`: it
  * may be one of a stream. */
 int sv_read_raw(struct sv_store *s, struct sv_scratch *scratch, uint64_t place, uint32_t len_bytes,

@@ -20,7 +20,8 @@ struct sv_format_params {
 	uint32_t page_bytes;	   /* sealed appends are padded to it; default 16 KiB */
 	uint64_t lie_window_bytes; /* acknowledged bytes a stick may lose; default 64 MiB or less on
 				    * a small place (capacity / 16) */
-	uint64_t checkpoint_bytes; /* log between two roots; default 128 MiB or capacity / 16 */
+	uint64_t checkpoint_bytes; /* log between two roots; default 128 MiB (256 MiB from 16 GiB
+				    * on), capacity / 32 on a small place */
 	uint8_t id[SV_STORE_ID_BYTES]; /* all zero: a random one */
 };
 

@@ -81,6 +81,41 @@ wait_line 'g runs' "$work/words" 60
 works "$vm" stop g --force --timeout 1
 wait_end $run 0 20
 
+# Its own files and folders are not links: neither what they lead to nor what is there is touched.
+vms=$stick/stickvm/vms
+cp -r "$vms/g" "$work/host/folder"
+before=$(tree_of "$work/host")
+for name in vm.yaml park.key; do
+	mv "$vms/g/$name" "$work/kept"
+	ln -s "$work/host/folder/$name" "$vms/g/$name"
+	refused 1 "$name: (is a link|Too many)" "$vm" run g --accel tcg
+	rm "$vms/g/$name"
+	mv "$work/kept" "$vms/g/$name"
+done
+mv "$vms/g" "$work/kept"
+ln -s "$work/host/folder" "$vms/g"
+refused 1 "vms/g: is a link to $work/host/folder" "$vm" check g
+refused 1 "vms/g: is a link to $work/host/folder" "$vm" set g ram=1G
+rm "$vms/g"
+mv "$work/kept" "$vms/g"
+for name in stick.yaml vms; do
+	mv "$stick/stickvm/$name" "$work/kept"
+	cp -r "$work/kept" "$work/host/$name"
+	before=$(tree_of "$work/host")
+	ln -s "$work/host/$name" "$stick/stickvm/$name"
+	refused 1 "$name/?: is a link" "$vm" list
+	refused 1 "$name/?: is a link" "$vm" create h --size 32M
+	refused 1 "$name/?: is a link" "$vm" init "$stick"
+	rm "$stick/stickvm/$name"
+	mv "$work/kept" "$stick/stickvm/$name"
+done
+mkdir "$work/new"
+ln -s "$work/host" "$work/new/stickvm"
+refused 1 'stickvm: is a link' "$vm" init "$work/new"
+ln -s "$work/host/iso" "$vms/g/vm.yaml.new"
+works "$vm" set g ram=256M
+[ "$(tree_of "$work/host")" = "$before" ] || die "a file of the host was changed"
+
 # The firmware's variables, to which QEMU writes.
 ln -s "$work/host/iso" "$stick/stickvm/vms/g/uefi-vars.fd"
 refused 1 'is not a plain file of its own' "$vm" run g --accel tcg

@@ -39,11 +39,7 @@ had=$(grep -a '^round ' "$work/serial-1" | tail -n 1 | sed 's/round \([0-9]*\) .
 plug
 mkdir "$work/none"
 refused 5 'g: it is parked on this host; go on with' "$vm" --stick "$mnt" mount g "$work/none"
-fresh
-"$vm" --stick "$mnt" run g --accel tcg --serial "$serial" -- "${job[@]}" \
-	>"$work/words" 2>&1 </dev/null &
-run=$!
-at_end "end_run $run"
+start_job
 said 'g: it goes on from where it was parked' 1
 said 'g runs' 1
 [ -z "$(ls "$parked"/*.park 2>/dev/null)" ] || die "the parked state is still there"

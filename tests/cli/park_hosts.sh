@@ -136,3 +136,28 @@ refused 2 'add --yes' on host-a "$vm" forget
 [ -n "$(ls "$parked")" ] || die "forgotten without a word"
 works on host-a "$vm" forget --yes
 [ ! -e "$parked" ] || die "left: $(ls "$parked")"
+
+# The stick is back, used elsewhere meanwhile, under a VM that is still frozen: its work is kept for
+# an export all the same.
+on host-a "$vm" --stick "$mnt" mount g "$work/look" --read-only
+on host-a cp "$work/look/disk.raw" "$ref"
+on host-a "$vm" umount "$work/look"
+start_and_pull 3 80
+a_run=$run
+mv "$work/words" "$work/words-a"
+back host-b
+start_on host-b --take-over
+on host-b dd if=/dev/urandom of="$(echo "$work"/run-host-b/stickvm/*/disk)/disk.raw" bs=64K \
+	count=90 oflag=direct conv=notrunc,fsync status=none
+end_it
+unplug_from host-b
+plug_into host-a
+before=$(store_bytes host-a)
+wait_line 'another host has gone on.*stickvm park g. keeps its work for an export' \
+	"$work/words-a" 30
+works on host-a "$vm" park g --yes
+wait_end $a_run 0 60
+refused 7 'used elsewhere since.*--export' on host-a "$vm" --stick "$mnt" run g --accel tcg
+works on host-a "$vm" --stick "$mnt" park g --export "$work/image-refused"
+cmp "$work/image-refused" "$ref" || die "the image is not the disk as it was frozen"
+[ "$(store_bytes host-a)" = "$before" ] || die "the refused host wrote to the disk"

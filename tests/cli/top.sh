@@ -14,7 +14,7 @@ works "$vm" create top-test --size 64M
 refused 1 'top-test: not mounted and not running' "$vm" top top-test
 refused 1 'top-test: not mounted and not running' "$vm" top top-test --once
 at_end "umount -l '$work/mnt'"
-works "$vm" mount top-test "$work/mnt"
+works "$vm" mount top-test "$work/mnt" --cache 64M
 
 # 8 MiB within the second that top looks at, however long that is; where the host is so slow that
 # they are not, once more.
@@ -31,6 +31,36 @@ wait $top
 json '[v["name"] for v in j["vms"]], j["vms"][0]["state"]' "['top-test'] ok"
 json '4e6 < j["vms"][0]["guest_written_bytes_per_s"] <= 8388608' True
 json '4e6 < j["vms"][0]["stick_written_bytes_per_s"]' True
+
+# What is not on the stick yet, while it is not flushed (every close of a writer does that).
+python3 - "$work/mnt/disk.raw" <<'END' &
+import os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+while os.getppid() != 1:
+    os.pwrite(fd, os.urandom(1 << 20), 0)
+    time.sleep(0.05)
+END
+writer=$!
+at_end "kill $writer 2>/dev/null; wait $writer"
+sleep 0.5
+"$vm" top top-test --json >"$work/out"
+kill $writer
+wait $writer || true
+json '0 < j["vms"][0]["dirty_bytes"] <= 64 << 20' True
+
+# What the host's cache had of what was read, two mounts later.
+dd if="$work/bytes" of="$work/mnt/disk.raw" bs=1M conv=notrunc,fsync status=none
+for try in 1 2; do
+	works "$vm" umount "$work/mnt"
+	works "$vm" mount top-test "$work/mnt" --cache 64M
+	[ $try = 2 ] || cmp -n 8388608 "$work/bytes" "$work/mnt/disk.raw" || die "other bytes"
+done
+"$vm" top top-test --json >"$work/out" &
+top=$!
+sleep 0.3
+dd if="$work/mnt/disk.raw" of=/dev/null bs=64k count=128 status=none
+wait $top
+json 'j["vms"][0]["cache_hit_ratio"] > 0.5, j["vms"][0]["guest_read_bytes_per_s"] > 4e6' 'True True'
 works "$vm" top top-test --once
 says '^VM +STATE +READ/s +WRITE/s +STICK/s +TIMES +HIT +DIRTY +CLEANER$'
 says '^top-test +ok +0 B +0 B '

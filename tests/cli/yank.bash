@@ -24,6 +24,7 @@ start_sim() {
 mount_stick() {
 	case $(blkid -p -o value -s TYPE "$loop") in
 	exfat) mount.exfat-fuse -o nonempty "$loop" "$mnt" >/dev/null 2>&1 ;;
+	ntfs) ntfs-3g "$loop" "$mnt" >/dev/null 2>&1 ;;
 	*)
 		# Its superblock is two sectors; where the pull came in between, it wants to be mended.
 		mount "$loop" "$mnt" 2>"$work/mount.log" && return
@@ -33,10 +34,10 @@ mount_stick() {
 	esac
 }
 
-# NODE: detaches it if it is still the stick's: numbers are used again, also by others.
+# NODE: detaches it if it is still this stick: numbers are used again, also by others.
 drop_loop() {
 	case $(losetup -n -O BACK-FILE "$1" 2>/dev/null) in
-	*stick.img*) losetup -d "$1" ;;
+	"$work"/*stick.img*) losetup -d "$1" ;;
 	esac
 }
 
@@ -47,6 +48,7 @@ make_fs() {
 	case $1 in
 	ext4) mkfs.ext4 -q -m 0 "$loop" ;;
 	exfat) mkfs.exfat "$loop" >/dev/null ;;
+	ntfs) mkfs.ntfs -Q -q "$loop" >/dev/null 2>&1 ;;
 	esac
 	drop_loop "$loop"
 }
@@ -84,9 +86,16 @@ plug() {
 	plug_in
 }
 
+guest_says_bad() {
+	# shellcheck disable=SC2016 # in the guest
+	echo 'bad() { [ -e /run/stopping ] || echo "BAD $*"; }'
+}
+
 # The guest's job: round after round it writes a file that it can make again, flushes, and reads
-# back what it wrote in the rounds before, past its own cache. It says every error that it sees.
+# back what it wrote in the rounds before, past its own cache. It says every error that it sees until
+# it is powered off: its file systems go before its job does.
 busy_guest() {
+	guest_says_bad
 	cat <<'END'
 mkdir -p /d
 bytes() { yes "stickvm yank round $1 $(($1 * 7919))" | head -c 1500000; }
@@ -95,14 +104,14 @@ sync
 i=6
 while :; do
 	n=$((i % 6))
-	bytes $i >/d/$n.new && sync && mv /d/$n.new /d/$n && echo $i >/d/$n.round || echo "BAD write $i"
+	bytes $i >/d/$n.new && sync && mv /d/$n.new /d/$n && echo $i >/d/$n.round || bad "write $i"
 	echo 3 >/proc/sys/vm/drop_caches
 	for n in 0 1 2 3 4 5; do
 		was=$(cat /d/$n.round)
-		[ "$(bytes $was | md5sum)" = "$(md5sum </d/$n)" ] || echo "BAD round $i file $n"
+		[ "$(bytes $was | md5sum)" = "$(md5sum </d/$n)" ] || bad "round $i file $n"
 	done
 	errors=$(dmesg | grep -ciE 'I/O error|EXT4-fs error|aborting|lost async')
-	[ $errors = 0 ] || { echo "BAD kernel"; dmesg | tail -5; }
+	[ $errors = 0 ] || { bad kernel; dmesg | tail -5; }
 	echo "round $i ok time=$(date +%s)"
 	i=$((i + 1))
 done
@@ -148,16 +157,66 @@ clock_is_right() {
 	fi
 }
 
-# Starts the VM with the busy guest; its pid is in `run`.
-start_busy() {
-	make_job < <(busy_guest)
+# Words for QEMU besides those of the job.
+boot=()
+
+# [OPTIONS OF run]: starts the VM with its job, anew; its pid is in `run`.
+start_job() {
 	fresh
 	serial=$work/serial
-	"$vm" --stick "$mnt" run g --accel tcg --serial "$serial" -- "${job[@]}" \
+	"$vm" --stick "$mnt" run g --accel tcg --serial "$serial" "$@" -- "${job[@]}" "${boot[@]}" \
 		>"$work/words" 2>&1 </dev/null &
 	run=$!
 	at_end "end_run $run"
-	wait_line "round .* ok" "$serial" 90
+}
+
+# Starts the VM with the busy guest.
+start_busy() {
+	make_job < <(busy_guest)
+	start_job
+	wait_line "round .* ok" "$serial" 180
+}
+
+# A stick whose settings lie on its first half GiB, and a VM's disk behind them. The kernel of some
+# hosts makes no partitions of a loop device, so they are loop devices with an offset each.
+raw=
+raw_loop() {
+	losetup -f --show --direct-io=on --offset $((512 << 20)) --sizelimit $((1500 << 20)) \
+		"$sim/stick.img"
+}
+
+# Another node than before, whose name a file of our own has meanwhile, if nobody else took it.
+plug_raw() {
+	local before=$raw
+	truncate -s 1M "$work/taken"
+	[ -z "$before" ] || losetup "$before" "$work/taken" 2>/dev/null || before=
+	raw=$(raw_loop) || die "no loop device"
+	[ -z "$before" ] || losetup -d "$before"
+	at_end "drop_loop '$raw'"
+}
+
+# Such a stick, plugged in for the first time.
+start_raw() {
+	local first
+	start_sim --profile P5 --size 2G --cut drop=30,reorder
+	first=$(losetup -f --show --direct-io=on --sizelimit $((512 << 20)) "$sim/stick.img")
+	mkfs.ext4 -q -m 0 "$first"
+	losetup -d "$first"
+	plug_raw
+	plug_in
+}
+
+# It stays as long as somebody looks at it.
+drop_raw() {
+	while [[ $(losetup -n -O BACK-FILE "$raw" 2>/dev/null) = *"$sim/stick.img"* ]]; do
+		drop_loop "$raw"
+		sleep 0.1
+	done
+}
+
+# A real partition has a lasting name, to which its user has agreed for good.
+raw_is_here() {
+	sed -i "s|^place: .*|place: $raw|" "$mnt/stickvm/vms/g/vm.yaml"
 }
 
 # One pull of NUMBER, for SECONDS, with whatever may happen in between.

@@ -233,6 +233,8 @@ gone_for_good() {
 	echo plug >"$sim/ctl"
 	plug ext4 "$where"
 
+	lost_folder "$where"
+
 	# One that wrote nothing has nothing to lose.
 	works "$vm" --stick "$at" mount a "$mnt" --read-only
 	unplug
@@ -241,6 +243,72 @@ gone_for_good() {
 	clear_away
 	echo plug >"$sim/ctl"
 	plug ext4 "$where"
+}
+
+# DIR: unmounted by others while its stick is gone: the process keeps what is not on it, says so
+# to who asks for the folder, and ends when the stick is back there, or when it is told to.
+lost_folder() {
+	local server end
+	works "$vm" --stick "$at" mount a "$mnt"
+	server=$(findmnt -no SOURCE "$mnt" | sed 's/.*#//')
+	hold "$work/block1" 12
+	unplug
+	drop
+	clear_away
+	umount "$mnt"
+	end=$((SECONDS + 5))
+	until refuses_lost; do [ $SECONDS -lt $end ] || die "umount: $(cat "$work/err")"; done
+	kill -0 "$server" || die "what umount(8) left is gone"
+	mkdir -p "$work/empty"
+	refused 1 'no disk of stickvm is mounted here' "$vm" umount "$work/empty"
+	echo plug >"$sim/ctl"
+	plug ext4 "$1"
+	wait_gone "$server"
+	refused 1 'no disk of stickvm is mounted here' "$vm" umount "$mnt"
+	works "$vm" --stick "$at" mount a "$mnt"
+	get 12 | cmp - "$work/block1" || die "what was unmounted without its stick is gone"
+
+	# Given up: by umount --force, and by a signal, which before the end of the mount is none.
+	for how in force signal; do
+		server=$(findmnt -no SOURCE "$mnt" | sed 's/.*#//')
+		hold "$work/block2" 12
+		unplug
+		drop
+		clear_away
+		if [ $how = force ]; then umount "$mnt"; else kill -TERM "$server"; fi
+		end=$((SECONDS + 5))
+		until refuses_lost; do
+			[ $SECONDS -lt $end ] || die "umount: $(cat "$work/err")"
+		done
+		if [ $how = force ]; then
+			refused 3 'not flushed before .up to [0-9.]+ [KM]iB. is lost' \
+				"$vm" umount --force "$mnt"
+		else
+			kill -TERM "$server"
+		fi
+		wait_gone "$server"
+		echo plug >"$sim/ctl"
+		plug ext4 "$1"
+		works "$vm" --stick "$at" check a --deep
+		works "$vm" --stick "$at" mount a "$mnt"
+		get 12 | cmp - "$work/block1" || die "what was flushed is gone"
+	done
+	works "$vm" umount "$mnt"
+}
+
+refuses_lost() {
+	! "$vm" umount "$mnt" >"$work/out" 2>"$work/err" &&
+		grep -Eq 'unmounted while its stick was gone, and up to [0-9.]+ [KM]iB .*--force' \
+			"$work/err"
+}
+
+# PID: a process that is no child of this one.
+wait_gone() {
+	local end=$((SECONDS + 15))
+	while kill -0 "$1" 2>/dev/null; do
+		[ $SECONDS -lt $end ] || die "process $1 has not ended"
+		sleep 0.1
+	done
 }
 
 pull_and_go_on ext4 mkfs.ext4 -q

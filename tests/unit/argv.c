@@ -26,6 +26,7 @@ struct golden {
 	enum vm_cpu cpu;
 	struct wishes wishes;
 	const char *iso;
+	uint64_t scratch_bytes;
 	const char *fact, *value; /* changed on the good host */
 	const char *extra;	  /* one word of the user's */
 	const char *dir;	  /* of the session; NULL: the usual one */
@@ -59,6 +60,11 @@ static const struct golden goldens[] = {
 	 .wishes = {.accel = WISH_TCG}},
 	{.name = "linux-blk-bios-threads", .fact = "host.io_uring", .value = "false"},
 	{.name = "linux-blk-bios-no-port", .fact = "host.ssh_port", .value = "null"},
+	{.name = "scratch-blk", .scratch_bytes = UINT64_C(8) << 30},
+	{.name = "scratch-scsi", .bus = VM_BUS_VIRTIO_SCSI, .scratch_bytes = UINT64_C(8) << 30},
+	{.name = "scratch-nvme", .bus = VM_BUS_NVME, .scratch_bytes = UINT64_C(8) << 30},
+	{.name = "scratch-sata", .bus = VM_BUS_SATA, .scratch_bytes = UINT64_C(8) << 30},
+	{.name = "scratch-usb", .bus = VM_BUS_USB, .scratch_bytes = UINT64_C(8) << 30},
 	{.name = "commas-and-extra-words",
 	 .wishes = {.serial = "/tmp/a,b"},
 	 .iso = "/media/my, stick/x.iso",
@@ -105,6 +111,7 @@ static struct argv build(const struct golden *g)
 	vm.bus = g->bus;
 	vm.firmware = g->firmware;
 	vm.cpu = g->cpu;
+	vm.scratch_bytes = g->scratch_bytes;
 	name_paths(g->dir ? g->dir : "/run/user/1000/stickvm/5f0c1a52-7a35-4d0e-9a30-0f2d6f9f7c11",
 		   g->iso, &paths);
 	tune(&facts, &vm, &g->wishes, plan);

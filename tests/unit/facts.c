@@ -16,6 +16,8 @@
 
 #include "facts.h"
 #include "file.h"
+#include "plan_case.h"
+#include "tune.h"
 
 /* Sets every field to a value of its own, from the table alone. */
 static void fill(struct facts *facts)
@@ -256,6 +258,60 @@ static void stick_uas_behind_hubs(void **state)
 	facts_free(&f);
 }
 
+#define HUB(path, name)                                                                            \
+	"P: " path "\nE: SUBSYSTEM=usb\nE: DEVTYPE=usb_device\nA: bDeviceClass=09\n"               \
+	"A: product=" name "\nA: speed=480\n\n"
+
+/* What a run says of the link, for each kind of stick and port. */
+struct link_case {
+	const char *devices;
+	const char *value, *reason;
+	enum plan_level level;
+};
+
+static const struct link_case links[] = {
+	{ROOT_HUB(1, 480) STICK(PCI "/usb1/1-2", 480, "2.00", 200, "usb-storage"), "480 Mbit/s",
+	 "0781:5588 usb-storage, port 1-2", PLAN_PLAIN},
+	{ROOT_HUB(1, 480) STICK(PCI "/usb1/1-2", 480, "3.10", 224, "usb-storage"), "480 Mbit/s",
+	 "the stick can do USB 3 but the link runs at 480 Mbit/s: try another port, cable or hub "
+	 "(0781:5588 usb-storage, port 1-2)",
+	 PLAN_NOTE},
+	{ROOT_HUB(2, 10000) STICK(PCI "/usb2/2-1", 10000, "3.10", 896, "uas"), "10000 Mbit/s",
+	 "0781:5588 uas, port 2-1", PLAN_PLAIN},
+	/* 3.2 2x2: two lanes of 10 Gbit/s each. */
+	{ROOT_HUB(2, 20000) STICK(PCI "/usb2/2-1", 20000, "3.20", 896, "uas"), "20000 Mbit/s",
+	 "0781:5588 uas, port 2-1", PLAN_PLAIN},
+	/* Two hubs, the second of USB 2: it is what makes the link slow, so it is named. */
+	{ROOT_HUB(1, 480) HUB(PCI "/usb1/1-1", "Desk Hub") HUB(PCI "/usb1/1-1/1-1.4", "Keyboard")
+		 STICK(PCI "/usb1/1-1/1-1.4/1-1.4.1", 480, "3.20", 896, "usb-storage"),
+	 "480 Mbit/s",
+	 "the stick can do USB 3 but the link runs at 480 Mbit/s: try another port, cable or hub "
+	 "(0781:5588 usb-storage, port 1-1.4.1, behind Desk Hub > Keyboard)",
+	 PLAN_NOTE},
+};
+
+static void what_is_said_of_links(void **state)
+{
+	const struct wishes wishes = {0};
+	const struct vm vm = plan_case_vm();
+	struct plan *plan = calloc(1, sizeof *plan);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
+		struct facts f = gather(links[i].devices);
+		const struct decision *row;
+
+		tune(&f, &vm, &wishes, plan);
+		row = plan_find(plan, "stick link");
+		assert_non_null(row);
+		assert_string_equal(row->value, links[i].value);
+		assert_string_equal(row->reason, links[i].reason);
+		assert_int_equal(row->level, links[i].level);
+		facts_free(&f);
+	}
+	free(plan);
+}
+
 static void not_a_stick(void **state)
 {
 	struct facts f = gather(
@@ -479,6 +535,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(stick_usb2),
 		cmocka_unit_test(stick_usb3_in_usb2_port),
 		cmocka_unit_test(stick_uas_behind_hubs),
+		cmocka_unit_test(what_is_said_of_links),
 		cmocka_unit_test(not_a_stick),
 		cmocka_unit_test(no_such_device),
 		cmocka_unit_test(this_folder),

@@ -110,6 +110,12 @@ static bool failed(struct world *w, const char *format, ...)
 	return false;
 }
 
+/* Longer than what threads can have under way at once: DESIGN.md, "Moves". */
+static uint64_t lie_window_bytes(const struct world *w)
+{
+	return 8 * (uint64_t)runner_geometries[w->geometry].segment_bytes;
+}
+
 /* ---- blocks ---- */
 
 static uint64_t lba_of(uint32_t writer, uint32_t block)
@@ -514,7 +520,7 @@ static bool cut_everywhere(struct crash_farm *farm, struct world *w)
 
 			cut.when = DEV_CRASH_BEFORE + (enum dev_crash_when)i;
 			if (w->mode == RUNNER_LIAR)
-				cut.liar_bytes = g->lie_window_bytes * (1 + cut.seed % 4) / 4;
+				cut.liar_bytes = lie_window_bytes(w) * (1 + cut.seed % 4) / 4;
 			if (w->mode == RUNNER_PAIRED)
 				cut.paired_bytes = g->page_bytes * (uint32_t)(1 + cut.seed % 4);
 			good = one_cut(farm, w, &cut);
@@ -531,7 +537,7 @@ static bool cut_everywhere(struct crash_farm *farm, struct world *w)
 static bool open_world(struct world *w)
 {
 	const struct runner_geometry *g = &runner_geometries[w->geometry];
-	const struct sv_format_params params = runner_format_params(g);
+	struct sv_format_params params = runner_format_params(g);
 	const struct sv_open_options options = {.batch_bytes = 256u << 10,
 						.map_ram_bytes = 256u << 10,
 						.batch_age_ms = 3,
@@ -545,6 +551,7 @@ static bool open_world(struct world *w)
 	struct sv_dev *dev;
 	int r;
 
+	params.lie_window_bytes = lie_window_bytes(w);
 	w->medium = dev_crash_create(&geometry);
 	dev = dev_crash_open(w->medium, NULL);
 	r = sv_store_format(dev, &params);
@@ -567,8 +574,7 @@ static bool run_job(struct crash_farm *farm, uint64_t number, void *context)
 	w->mode = (enum runner_mode)(number % RUNNER_MODES);
 	w->geometry = (unsigned)(number / RUNNER_MODES % GEOMETRIES);
 	w->seed = 1 + number / RUNNER_MODES / GEOMETRIES;
-	reach = runner_geometries[w->geometry].lie_window_bytes +
-		4 * (uint64_t)runner_geometries[w->geometry].segment_bytes;
+	reach = lie_window_bytes(w) + 4 * (uint64_t)runner_geometries[w->geometry].segment_bytes;
 	good = open_world(w);
 	dev_crash_set_hook(w->medium, hook, w);
 	good = good && run_threads(w);

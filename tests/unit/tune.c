@@ -29,7 +29,7 @@ static const struct change changes[] = {
 	{"host.cpu_model", "\"another\"", "", NULL, NULL},
 	{"host.cpu_flags", "\"sse4_2\"", "accel,cpu", NULL, NULL},
 	{"host.cpus", "1", "cores,io threads", NULL, NULL},
-	{"host.mem_bytes", "1073741824", "", NULL, NULL},
+	{"host.mem_bytes", "1073741824", "host cache", NULL, NULL},
 	{"host.mem_free_bytes", "536870912", "memory,map memory", NULL, NULL},
 	{"host.io_uring", "false", "aio", NULL, NULL},
 	{"host.fuse", "false", "transport", NULL, NULL},
@@ -39,6 +39,9 @@ static const struct change changes[] = {
 	{"host.ssh_port", "2230", "ssh port", NULL, NULL},
 	{"host.scratch_folder", "\"/var/tmp\"", "scratch", NULL, NULL},
 	{"host.scratch_free_bytes", "7", "scratch", NULL, NULL},
+	{"host.cache_folder", "\"/var/cache/stickvm\"", "host cache", NULL, NULL},
+	{"host.cache_free_bytes", "1000000000", "host cache", NULL, NULL},
+	{"host.cache_on_stick", "true", "host cache", NULL, NULL},
 	{"kvm.verdict", "\"too-slow\"", "accel,cpu", NULL, NULL},
 	{"kvm.loops_per_s", "700000000", "accel", NULL, NULL},
 	{"qemu.path", "\"/opt/qemu\"", "qemu", NULL, NULL},
@@ -431,6 +434,81 @@ static void serial_ports(void **state)
 	done(w);
 }
 
+/* What the VM reads is kept on the host: by what is free and by wish. */
+static void host_caches(void **state)
+{
+	static const struct {
+		const char *fact, *json, *wish, *value, *reason;
+	} cases[] = {
+		{NULL, NULL, NULL, "8.00 GiB", "a quarter of what is free"},
+		{"host.cache_free_bytes", "8589934592", NULL, "2.00 GiB", "(8.00 GiB free)"},
+		{"host.mem_bytes", "1073741824", NULL, "1.00 GiB", "the host's memory"},
+		{"host.cache_free_bytes", "100000000", NULL, "none", "only 95.4 MiB free"},
+		{"host.cache_on_stick", "true", NULL, "none", "nothing would be gained"},
+		{"host.cache_on_stick", "true", "64M", "64.0 MiB", "as set"},
+		{"host.cache_folder", "null", NULL, "none", "no folder"},
+		{"host.cache_folder", "null", "64M", "none", "no folder"},
+		{NULL, NULL, "off", "none", "off, as set"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct world *w = world(cases[i].fact, cases[i].json);
+		const struct decision *row;
+
+		w->wishes.cache = cases[i].wish;
+		row = decided(w, "host cache");
+		assert_string_equal(row->value, cases[i].value);
+		if (!strstr(row->reason, cases[i].reason))
+			fail_msg("case %zu: %s", i, row->reason);
+		assert_int_equal(row->level, PLAN_PLAIN);
+		done(w);
+	}
+}
+
+/* A wish of the command line goes before the VM's setting, and must be one. */
+static void cache_wishes(void **state)
+{
+	static char set[] = "128M";
+	struct world *w = world(NULL, NULL);
+	struct err err;
+
+	(void)state;
+	w->vm.cache = set;
+	assert_string_equal(decided(w, "host cache")->value, "128 MiB");
+	w->wishes.cache = "off";
+	assert_string_equal(decided(w, "host cache")->value, "none");
+	w->wishes.cache = "much";
+	decided(w, "host cache");
+	assert_int_equal(plan_check(&w->plan, &err), -1);
+	assert_int_equal(err.status, EXIT_USAGE);
+	assert_non_null(strstr(err.text, "'much'"));
+	done(w);
+}
+
+/* A scratch disk needs a folder and room; who has none is told of it. */
+static void scratch_disks(void **state)
+{
+	struct world *w = world(NULL, NULL);
+	struct err err;
+
+	(void)state;
+	assert_string_equal(decided(w, "scratch")->value, "none");
+	assert_int_equal(w->plan.scratch_bytes, 0);
+	w->vm.scratch_bytes = UINT64_C(8) << 30;
+	assert_string_equal(decided(w, "scratch")->value, "8.00 GiB");
+	assert_int_equal(w->plan.scratch_bytes, UINT64_C(8) << 30);
+	plan_case_set(&w->facts, "host.scratch_free_bytes", "1000000");
+	decided(w, "scratch");
+	assert_int_equal(plan_check(&w->plan, &err), -1);
+	assert_int_equal(w->plan.scratch_bytes, 0);
+	plan_case_set(&w->facts, "host.scratch_folder", "null");
+	decided(w, "scratch");
+	assert_int_equal(plan_check(&w->plan, &err), -1);
+	assert_non_null(strstr(err.text, "no folder"));
+	done(w);
+}
+
 static void ports(void **state)
 {
 	struct world *w = world("host.ssh_port", "2223");
@@ -499,6 +577,9 @@ int main(void)
 		cmocka_unit_test(buses),
 		cmocka_unit_test(displays),
 		cmocka_unit_test(serial_ports),
+		cmocka_unit_test(host_caches),
+		cmocka_unit_test(cache_wishes),
+		cmocka_unit_test(scratch_disks),
 		cmocka_unit_test(ports),
 		cmocka_unit_test(knows_nothing),
 		cmocka_unit_test(prints),

@@ -254,6 +254,39 @@ static void a_folder_of_a_stick_is_found_by_its_path_inside(void **state)
 	watch_home_free(&home);
 }
 
+/* What is found in a dead mount's memory is not the stick. */
+static void a_mount_without_its_device_is_passed_over(void **state)
+{
+	struct box *box = *state;
+	struct tried tried = {.take = NULL};
+	struct watch_home home;
+	char *dead, *lives, *other;
+
+	make_stick(box, "one", "u-1");
+	make_stick(box, "two", "u-1");
+	make_stick(box, "three", "u-1");
+	set_mounts(box, "22 1 8:16 / %s/one rw - ext4 /dev/sdx rw\n"
+			"23 1 8:32 / %s/two rw - ext4 /dev/sdy rw\n"
+			"24 1 0:90 / %s/three rw - fuseblk /dev/sdz rw\n");
+	dead = plug_in(box, "sdx", "8:16", "1");
+	lives = plug_in(box, "sdy", "8:32", "2");
+	other = plug_in(box, "sdz", "8:48", "3");
+	home = home_of(box, "one");
+	assert_false(watch_each_home(&home, &box->host, take, &tried));
+	assert_tried(&tried, box->folder, (const char *const[]){"one", "two", "three", NULL});
+	umockdev_testbed_uevent(box->bed, dead, "remove");
+	umockdev_testbed_remove_device(box->bed, dead);
+	umockdev_testbed_uevent(box->bed, other, "remove");
+	umockdev_testbed_remove_device(box->bed, other);
+	tried = (struct tried){.take = NULL};
+	assert_false(watch_each_home(&home, &box->host, take, &tried));
+	assert_tried(&tried, box->folder, (const char *const[]){"two", NULL});
+	watch_home_free(&home);
+	free(dead);
+	free(lives);
+	free(other);
+}
+
 static void a_raw_place_is_looked_for_by_its_size(void **state)
 {
 	struct box *box = *state;
@@ -306,6 +339,7 @@ int main(int argc, char **argv)
 		BOXED(a_fuse_mount_is_its_source),
 		BOXED(a_stick_is_found_at_another_mount_point),
 		BOXED(a_folder_of_a_stick_is_found_by_its_path_inside),
+		BOXED(a_mount_without_its_device_is_passed_over),
 		BOXED(a_raw_place_is_looked_for_by_its_size),
 		cmocka_unit_test(a_sleep_is_told_from_a_slow_look),
 	};

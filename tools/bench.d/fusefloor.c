@@ -3,6 +3,7 @@
 
 /*
  * bench-fusefloor bare DIR BYTES               the smallest low-level file system: the yardstick
+ * bench-fusefloor file DIR FILE                the same over a file of this host, O_DIRECT
  * bench-fusefloor adaptor DIR BYTES [THREADS]  the same memory through sv_fuse_mount_disk
  * bench-fusefloor client FILE read|write COUNT PID
  *	COUNT random 4 KiB requests with O_DIRECT, one at a time; prints microseconds a request:
@@ -30,6 +31,7 @@
 
 struct memory {
 	char *data;
+	int fd; /* of a file that is served instead; 0: none */
 	uint64_t size_bytes;
 };
 
@@ -73,6 +75,18 @@ static void bare_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fuse_reply_open(req, fi);
 }
 
+/* Reads of whole sectors only. */
+static void file_read(fuse_req_t req, int fd, size_t size, off_t off)
+{
+	static _Thread_local char buf[1 << 20] __attribute__((aligned(4096)));
+	ssize_t n = size <= sizeof(buf) ? pread(fd, buf, size, off) : -1;
+
+	if (n < 0)
+		fuse_reply_err(req, EIO);
+	else
+		fuse_reply_buf(req, buf, (size_t)n);
+}
+
 static void bare_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		      struct fuse_file_info *fi)
 {
@@ -80,7 +94,10 @@ static void bare_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 	(void)ino;
 	(void)fi;
-	fuse_reply_buf(req, mem->data + off, size);
+	if (mem->fd)
+		file_read(req, mem->fd, size, off);
+	else
+		fuse_reply_buf(req, mem->data + off, size);
 }
 
 static void bare_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
@@ -90,6 +107,10 @@ static void bare_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t s
 
 	(void)ino;
 	(void)fi;
+	if (mem->fd) {
+		fuse_reply_err(req, EROFS);
+		return;
+	}
 	memcpy(mem->data + off, buf, size);
 	fuse_reply_write(req, size);
 }
@@ -260,25 +281,43 @@ static int run_client(const char *file, bool writes, uint64_t count, const char 
 	return 0;
 }
 
+/* BYTES of memory, or a file; it is read only. */
+static int take(const char *what, bool file, struct memory *mem)
+{
+	if (file) {
+		mem->fd = open(what, O_RDONLY | O_DIRECT | O_CLOEXEC);
+		mem->size_bytes = mem->fd < 0 ? 0 : (uint64_t)lseek(mem->fd, 0, SEEK_END);
+		if (mem->fd >= 0)
+			return 0;
+		perror(what);
+		return -1;
+	}
+	mem->size_bytes = strtoull(what, NULL, 10);
+	mem->data = mmap(NULL, mem->size_bytes, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (mem->data != MAP_FAILED)
+		return 0;
+	perror("bench-fusefloor");
+	return -1;
+}
+
 int main(int argc, char **argv)
 {
 	struct memory mem = {0};
+	bool file = argc == 4 && !strcmp(argv[1], "file");
 
 	if (argc == 6 && !strcmp(argv[1], "client"))
 		return run_client(argv[2], !strcmp(argv[3], "write"), strtoull(argv[4], NULL, 10),
 				  argv[5]);
-	if ((argc != 4 && argc != 5) || (strcmp(argv[1], "bare") && strcmp(argv[1], "adaptor"))) {
-		fprintf(stderr, "usage: bench-fusefloor bare|adaptor DIR BYTES [THREADS]\n");
+	if ((argc != 4 && argc != 5) ||
+	    (!file && strcmp(argv[1], "bare") && strcmp(argv[1], "adaptor"))) {
+		fprintf(stderr, "usage: bench-fusefloor bare|adaptor DIR BYTES [THREADS]\n"
+				"       bench-fusefloor file DIR FILE\n");
 		return 2;
 	}
-	mem.size_bytes = strtoull(argv[3], NULL, 10);
-	mem.data = mmap(NULL, mem.size_bytes, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (mem.data == MAP_FAILED) {
-		perror("bench-fusefloor");
+	if (take(argv[3], file, &mem))
 		return 1;
-	}
-	if (!strcmp(argv[1], "bare"))
+	if (file || !strcmp(argv[1], "bare"))
 		return serve_bare(argv[2], &mem);
 	return serve_adaptor(argv[2], &mem, argc == 5 ? (unsigned)strtoul(argv[4], NULL, 10) : 0);
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <libnbd.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,8 +17,8 @@
 #include "fsim_random.h"
 
 /*
- *	bench-load MODE FILE [--span BYTES] [--block BYTES] [--seconds S] [--ops N] [--fsync N]
- *		[--threads N] [--seed N]
+ *	bench-load MODE FILE [--span BYTES] [--from BYTES] [--block BYTES] [--seconds S] [--ops N]
+ *		[--fsync N] [--pause US] [--threads N] [--seed N] [--compressible PERCENT]
  *
  *	fill		write the span once, in order, 1 MiB each; one fdatasync at the end
  *	randwrite	random blocks of the span; fdatasync after every N
@@ -26,8 +27,12 @@
  *	seqread		in order, over again
  *	append		in order, over again, with an fdatasync after each: what a log would do
  *
- * Data cannot be compressed and no two blocks are equal: a pool of random bytes, each 4 KiB of it
- * stamped with a number when it is written. Requests that began before the time was over are
+ * FILE is a file, a device or an NBD server's address (nbd+unix:...). The span begins at --from;
+ * --pause is slept before each request and not counted in its latency.
+ *
+ * Data cannot be compressed (of each 64 bytes PERCENT are spaces, if that is given) and no two
+ * blocks are equal: a pool of random bytes, each 4 KiB of it stamped with a number when it is
+ * written. Requests that began before the time was over are
  * counted, and so is the time they and the last fdatasync took.
  */
 #define STAMP_BYTES 4096u
@@ -44,14 +49,16 @@ static const char *const mode_names[MODES + 1] = {
 struct job {
 	enum mode mode;
 	const char *path;
-	int fd;
-	uint64_t span_bytes;
+	int fd; /* -1: by NBD */
+	uint64_t span_bytes, from_bytes;
 	uint64_t block_bytes;
 	double seconds;
 	uint64_t max_ops;     /* 0: no limit */
 	uint64_t fsync_every; /* 0: only at the end */
 	unsigned threads;
 	uint64_t seed;
+	uint64_t compressible; /* percent */
+	unsigned pause_us;
 	double deadline_s;
 	uint8_t *pool;
 };
@@ -59,6 +66,7 @@ struct job {
 struct worker {
 	const struct job *job;
 	pthread_t thread;
+	struct nbd_handle *nbd;
 	unsigned index;
 	uint64_t ops, fsyncs;
 	int error;
@@ -116,21 +124,51 @@ static const uint8_t *next_data(const struct worker *w, uint8_t *buf)
 	return buf;
 }
 
+static int nbd_result(int r)
+{
+	return r == 0 ? 0 : nbd_get_errno() ? -nbd_get_errno() : -EIO;
+}
+
+static int flush(struct worker *w)
+{
+	if (w->nbd != NULL)
+		return nbd_result(nbd_flush(w->nbd, 0));
+	return fdatasync(w->job->fd) < 0 ? -errno : 0;
+}
+
+static int transfer(struct worker *w, uint8_t *buf, uint64_t off)
+{
+	const struct job *job = w->job;
+	size_t len = job->block_bytes;
+	if (w->nbd != NULL)
+		return nbd_result(writes(job->mode)
+					  ? nbd_pwrite(w->nbd, next_data(w, buf), len, off, 0)
+					  : nbd_pread(w->nbd, buf, len, off, 0));
+	ssize_t n = writes(job->mode) ? pwrite(job->fd, next_data(w, buf), len, (off_t)off)
+				      : pread(job->fd, buf, len, (off_t)off);
+	if (n < 0)
+		return -errno;
+	return (size_t)n == len ? 0 : -EIO;
+}
+
 static int one_request(struct worker *w, uint8_t *buf, uint64_t off)
 {
 	const struct job *job = w->job;
-	ssize_t n = writes(job->mode)
-			    ? pwrite(job->fd, next_data(w, buf), job->block_bytes, (off_t)off)
-			    : pread(job->fd, buf, job->block_bytes, (off_t)off);
-	if (n < 0)
-		return -errno;
-	if ((uint64_t)n != job->block_bytes)
-		return -EIO;
-	if (job->fsync_every > 0 && (w->ops + 1) % job->fsync_every == 0) {
+	int r = transfer(w, buf, off);
+	if (r == 0 && job->fsync_every > 0 && (w->ops + 1) % job->fsync_every == 0) {
 		w->fsyncs++;
-		return fdatasync(job->fd) < 0 ? -errno : 0;
+		r = flush(w);
 	}
-	return 0;
+	return r;
+}
+
+/* By NBD each thread has a connection of its own. */
+static int connect_worker(struct worker *w)
+{
+	if (w->job->fd >= 0)
+		return 0;
+	w->nbd = nbd_create();
+	return w->nbd != NULL ? nbd_result(nbd_connect_uri(w->nbd, w->job->path)) : -ENOMEM;
 }
 
 static void count(struct worker *w, double took_s)
@@ -158,12 +196,14 @@ static void *work(void *arg)
 	bool ordered = job->mode != RANDREAD && job->mode != RANDWRITE;
 	uint8_t *buf = aligned_alloc(STAMP_BYTES, job->block_bytes);
 
-	w->error = buf != NULL ? 0 : -ENOMEM;
+	w->error = buf != NULL ? connect_worker(w) : -ENOMEM;
 	while (w->error == 0 && goes_on(w)) {
 		uint64_t block = ordered ? (w->ops * job->threads + w->index) % blocks
 					 : fsim_random_below(&random, blocks);
+		if (job->pause_us > 0)
+			usleep(job->pause_us);
 		double start = now_s();
-		w->error = one_request(w, buf, block * job->block_bytes);
+		w->error = one_request(w, buf, job->from_bytes + block * job->block_bytes);
 		count(w, now_s() - start);
 	}
 	free(buf);
@@ -226,8 +266,10 @@ static int run(struct job *job)
 		pthread_join(workers[i].thread, NULL);
 		merge(sum, &workers[i]);
 	}
-	if (sum->error == 0 && writes(job->mode) && fdatasync(job->fd) < 0)
-		sum->error = -errno;
+	if (sum->error == 0 && writes(job->mode))
+		sum->error = flush(&workers[0]);
+	for (unsigned i = 0; i < started; i++)
+		nbd_close(workers[i].nbd);
 	int r = sum->error;
 	if (r == 0)
 		print_result(job, sum, now_s() - start);
@@ -244,6 +286,8 @@ static int fill_pool(struct job *job)
 		return -ENOMEM;
 	for (size_t i = 0; i < POOL_BYTES; i += sizeof(uint64_t)) {
 		uint64_t value = fsim_random(&random);
+		if (i % 64 * 100 < job->compressible * 64)
+			value = 0x2020202020202020u;
 		memcpy(job->pool + i, &value, sizeof(value));
 	}
 	return 0;
@@ -252,6 +296,8 @@ static int fill_pool(struct job *job)
 static int open_target(struct job *job)
 {
 	int flags = writes(job->mode) ? O_RDWR | O_CREAT : O_RDONLY;
+	if (strncmp(job->path, "nbd+unix:", 9) == 0)
+		return job->span_bytes >= job->block_bytes ? 0 : -EINVAL;
 	job->fd = open(job->path, flags | O_DIRECT | O_CLOEXEC, 0600);
 	if (job->fd < 0)
 		return -errno;
@@ -289,12 +335,15 @@ static int parse(int argc, char **argv, struct job *job)
 {
 	static const struct option list[] = {
 		{"span", required_argument, NULL, 's'},
+		{"from", required_argument, NULL, 'o'},
+		{"pause", required_argument, NULL, 'p'},
 		{"block", required_argument, NULL, 'b'},
 		{"seconds", required_argument, NULL, 't'},
 		{"ops", required_argument, NULL, 'n'},
 		{"fsync", required_argument, NULL, 'f'},
 		{"threads", required_argument, NULL, 'q'},
 		{"seed", required_argument, NULL, 'r'},
+		{"compressible", required_argument, NULL, 'c'},
 		{NULL, 0, NULL, 0},
 	};
 	uint64_t values['t' + 1] = {['q'] = 1, ['r'] = 1};
@@ -307,14 +356,17 @@ static int parse(int argc, char **argv, struct job *job)
 		else
 			values[c] = size_of(optarg);
 	}
-	if (optind != argc - 2 || values['q'] == 0 || values['q'] > 1024)
+	if (optind != argc - 2 || values['q'] == 0 || values['q'] > 1024 || values['c'] > 100)
 		return -EINVAL;
 	job->span_bytes = values['s'];
+	job->from_bytes = values['o'];
+	job->pause_us = (unsigned)values['p'];
 	job->block_bytes = values['b'];
 	job->max_ops = values['n'];
 	job->fsync_every = values['f'];
 	job->threads = (unsigned)values['q'];
 	job->seed = values['r'];
+	job->compressible = values['c'];
 	for (int i = 0; i < MODES; i++)
 		if (strcmp(mode_names[i], argv[optind]) == 0)
 			job->mode = (enum mode)i;
@@ -327,8 +379,9 @@ int main(int argc, char **argv)
 	struct job job = {.mode = MODES, .fd = -1};
 	if (parse(argc, argv, &job) < 0) {
 		fprintf(stderr, "usage: bench-load fill|randwrite|randread|seqwrite|seqread|append"
-				" FILE [--span B] [--block B] [--seconds S] [--ops N] [--fsync N]"
-				" [--threads N] [--seed N]\n");
+				" FILE [--span B] [--from B] [--block B] [--seconds S] [--ops N]"
+				" [--fsync N] [--pause US] [--threads N] [--seed N]"
+				" [--compressible PERCENT]\n");
 		return 2;
 	}
 	set_defaults(&job);

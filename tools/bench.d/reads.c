@@ -2,6 +2,7 @@
 /* reads.c: cold reads through the engine on a simulated stick's virtual clock, against raw ones. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,10 +23,19 @@
 #define SEQUENTIAL_BYTES (1u << 20)
 #define NS_PER_S 1e9
 
-enum kind { IMPORTED, COMPRESSIBLE, REWRITTEN, PACKED, KINDS };
-
-static const char *const kind_names[KINDS] = {"imported", "compressible", "randomly written",
-					      "packed"};
+static const struct kind {
+	const char *name;
+	bool halves;	/* it compresses to a half */
+	bool rewritten; /* half of it once more, at random */
+	bool packed;	/* by the cleaner */
+} kinds[] = {
+	{"imported", false, false, false},
+	{"imported, halves", true, false, false},
+	{"randomly written", false, true, false},
+	{"randomly written, halves", true, true, false},
+	{"packed", false, true, true},
+	{"packed, halves", true, true, true},
+};
 
 struct bench {
 	const struct fsim_profile *profile;
@@ -46,12 +56,12 @@ static double seconds(struct bench *b)
 }
 
 /* Random bytes; of compressible ones, half of each 64 repeat what stands before. */
-static void fill(struct bench *b, enum kind kind, size_t len_bytes)
+static void fill(struct bench *b, const struct kind *kind, size_t len_bytes)
 {
 	for (size_t at = 0; at < len_bytes; at += sizeof(uint64_t)) {
 		uint64_t value = fsim_random(&b->random);
 
-		if ((kind == COMPRESSIBLE || kind == PACKED) && at % 64 >= 32)
+		if (kind->halves && at % 64 >= 32)
 			value = 0x2020202020202020u;
 		memcpy(b->buf + at, &value, sizeof(value));
 	}
@@ -97,7 +107,7 @@ static int make_store(struct bench *b)
 	return r < 0 ? r : open_store(b);
 }
 
-static int write_all(struct bench *b, enum kind kind)
+static int write_all(struct bench *b, const struct kind *kind)
 {
 	uint64_t blocks = b->span_bytes / BLOCK_BYTES;
 	int r = 0;
@@ -106,14 +116,14 @@ static int write_all(struct bench *b, enum kind kind)
 		fill(b, kind, SEQUENTIAL_BYTES);
 		r = sv_store_write(b->store, b->buf, SEQUENTIAL_BYTES, at);
 	}
-	for (uint64_t i = 0; r == 0 && kind >= REWRITTEN && i < blocks / 2; i++) {
+	for (uint64_t i = 0; r == 0 && kind->rewritten && i < blocks / 2; i++) {
 		fill(b, kind, BLOCK_BYTES);
 		r = sv_store_write(b->store, b->buf, BLOCK_BYTES,
 				   fsim_random_below(&b->random, blocks) * BLOCK_BYTES);
 		if (r == 0 && i % 64 == 63)
 			r = sv_store_flush(b->store);
 	}
-	if (r == 0 && kind == PACKED) {
+	if (r == 0 && kind->packed) {
 		unsigned cleaned;
 
 		r = sv_store_flush(b->store);
@@ -161,7 +171,7 @@ static int open_again(struct bench *b)
 	return r < 0 ? r : open_store(b);
 }
 
-static int measure(struct bench *b, enum kind kind, double raw_iops, double raw_mb_s)
+static int measure(struct bench *b, const struct kind *kind, double raw_iops, double raw_mb_s)
 {
 	double iops = 0, mb_s = 0;
 	int r = make_store(b), closed;
@@ -182,8 +192,8 @@ static int measure(struct bench *b, enum kind kind, double raw_iops, double raw_
 	printf("{\"stick\": \"%s\", \"data\": \"%s\", \"unit_bytes\": %" PRIu32
 	       ", \"raw_iops\": %.2f, \"iops\": %.2f, \"ratio\": %.3f, \"raw_mb_s\": %.2f"
 	       ", \"mb_s\": %.2f, \"sequential_ratio\": %.3f}\n",
-	       b->profile->id, kind_names[kind], b->unit_bytes, raw_iops, iops, iops / raw_iops,
-	       raw_mb_s, mb_s, mb_s / raw_mb_s);
+	       b->profile->id, kind->name, b->unit_bytes, raw_iops, iops, iops / raw_iops, raw_mb_s,
+	       mb_s, mb_s / raw_mb_s);
 	return r < 0 ? r : closed;
 }
 
@@ -203,8 +213,8 @@ static int run(struct bench *b)
 	sv_dev_close(dev);
 	if (!b->unit_bytes)
 		b->unit_bytes = sv_unit_bytes(NS_PER_S / raw_iops, raw_mb_s * 1e6);
-	for (enum kind kind = 0; r == 0 && kind < KINDS; kind++)
-		r = measure(b, kind, raw_iops, raw_mb_s);
+	for (size_t i = 0; r == 0 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		r = measure(b, &kinds[i], raw_iops, raw_mb_s);
 	return r;
 }
 
