@@ -147,7 +147,8 @@ int sv_boot_merge(struct sv_boot_set *set, const struct sv_boot_set *run)
 	size_t most = (size_t)run->blocks + set->blocks;
 	struct merge m = {.v = calloc(most + 1, sizeof(m.v[0])),
 			  .by_lba = calloc((size_t)run->blocks + 1, sizeof(m.v[0]))};
-	struct sv_boot_set out = {.packed_bytes = set->packed_bytes};
+	struct sv_boot_set out = {.packed_bytes = set->packed_bytes,
+				  .packed_check = set->packed_check};
 	int r = m.v && m.by_lba ? 0 : -ENOMEM;
 
 	if (r == 0) {

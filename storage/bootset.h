@@ -31,6 +31,7 @@ struct sv_boot_set {
 	uint32_t blocks;
 	unsigned runs;		/* recorded so far, at most SV_BOOT_RUNS */
 	uint64_t packed_bytes;	/* written to the stick by packing, ever */
+	uint64_t packed_check;	/* of the units that were packed last */
 };
 
 /* One run as it is recorded: which blocks it needed, each once. */

@@ -91,7 +91,7 @@ void sv_boot_put(struct sv_cur *c, const struct sv_boot_set *set, uint32_t bytes
 	sv_put32(c, extents);
 	sv_put32(c, set->runs);
 	sv_put64(c, set->packed_bytes);
-	sv_put64(c, 0);
+	sv_put64(c, set->packed_check);
 	for (uint32_t i = 0; i < extents; i++) {
 		put_extent(c, &set->v[i], from);
 		from = set->v[i].lba + set->v[i].blocks;
@@ -123,7 +123,7 @@ int sv_boot_get(struct sv_cur *c, struct sv_boot_set *ret_set)
 
 	set.runs = sv_get32(c);
 	set.packed_bytes = sv_get64(c);
-	sv_get64(c);
+	set.packed_check = sv_get64(c);
 	if (c->bad || set.runs > SV_BOOT_RUNS)
 		return -EBADMSG;
 	for (uint32_t i = 0; r == 0 && i < extents; i++)

@@ -252,11 +252,7 @@ static int read_span(struct job *j, unsigned first, unsigned *ret_served)
 		to += sv_entry_stored(plan->entry[end]);
 		end += run_of(plan, end, j->blocks);
 	}
-	if (j->caches)
-		sv_sweep_guest(j->s, true);
 	r = sv_read_raw(j->s, j->x, from, (uint32_t)(to - from), true, &data);
-	if (j->caches)
-		sv_sweep_guest(j->s, false);
 	if (r < 0)
 		return r;
 	*ret_served = end - first;

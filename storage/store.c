@@ -645,7 +645,7 @@ int sv_store_new(struct sv_dev *dev, const struct sv_open_options *opts,
 		return -ENOMEM;
 	sv_io_init(s, dev);
 	init_locks(s);
-	sv_boot_run_init(&s->boot_run, !opts || !opts->read_only);
+	sv_boot_run_init(&s->boot_run, opts && opts->boot_set && !opts->read_only);
 	sv_sweep_init(s);
 	r = sv_dev_geometry(dev, &s->geo);
 	if (r == 0) {

@@ -8,8 +8,8 @@
  * units is read along where that is quicker than a seek. Pieces are kept in memory as they lie on
  * the stick, until the guest has settled.
  *
- * W1  A read of the guest waits for one command of the sweep at most: none begins while a read of
- *     the guest is on the device.
+ * W1  A read of the guest waits for one command of the sweep at most: each waits for its turn, as
+ *     everything does that no guest waits for, and where one does it goes first (turns.c, R4).
  * W2  A read of the guest waits for a piece that is being read, or whose turn comes before the
  *     stick could have served that read by itself; else it goes to the stick past the sweep.
  * W3  What was swept may be old: every unit is verified by who reads it (A1 of readahead.c).
@@ -17,7 +17,8 @@
  *     credit, each one served gives some. Without credit the sweep goes on only when the guest has
  *     left the device alone for a while.
  * W5  Memory is bounded. At the bound pieces go that served all their units, or are older than ten
- *     seconds, the oldest first; while there is none, the sweep waits, and nobody for it.
+ *     seconds, the oldest first; while there is none, the sweep waits, and nobody for it. All go
+ *     when the guest has settled, or after five minutes.
  */
 #include "sweep.h"
 
@@ -33,11 +34,13 @@
 #define PIECE_MOST_BYTES (1u << 20)
 #define CREDIT 16
 #define CREDIT_MOST 64
-#define ALONE_MS 30u
+#define ALONE_US 30000u
 #define HELD_BYTES (64u << 20)
 #define UNITS_FIRST 4096u
 #define OLD_MS 10000u
 #define LOOK_MS 5u
+#define MOST_MS 300000u
+#define MOST_LOOK_MS 900u
 
 struct sv_sweep_piece {
 	struct sv_sweep_piece *next;
@@ -128,6 +131,7 @@ int sv_set_units(struct sv_store *s, uint32_t *extent, struct sv_set_unit *units
 				return *ret_count = begun, 0;
 			units[n++] = (struct sv_set_unit){.place = sv_entry_place(entry),
 							  .generation = generation,
+							  .lba = e.lba + i - sv_entry_index(entry),
 							  .stored = sv_entry_stored(entry)};
 		}
 	}
@@ -231,16 +235,38 @@ static struct sv_sweep_piece *new_piece(struct sv_sweep *w, uint64_t place)
 	return p;
 }
 
-/* Whether a unit goes into the piece before it. */
-static bool joins(const struct sv_store *s, const struct sv_sweep_piece *p,
+/* Whether a unit goes into a piece that begins at `place` and has `len` bytes so far. */
+static bool joins(const struct sv_store *s, uint64_t place, uint64_t len,
 		  const struct sv_set_unit *u)
 {
 	uint32_t most = piece_bytes(s);
 
-	return p && u->place >= p->place + p->len &&
-	       u->place - p->place - p->len <= sv_min64(sv_seek_bytes(s), most / 2) &&
-	       u->place + u->stored - p->place <= most - s->geo.sector_bytes &&
-	       u->place / s->anchor.segment_bytes == p->place / s->anchor.segment_bytes;
+	return len && u->place >= place + len &&
+	       u->place - place - len <= sv_min64(sv_seek_bytes(s), most / 2) &&
+	       u->place + u->stored - place <= most - s->geo.sector_bytes &&
+	       u->place / s->anchor.segment_bytes == place / s->anchor.segment_bytes;
+}
+
+uint64_t sv_set_cost(const struct sv_store *s, struct sv_set_unit *units, uint32_t count,
+		     uint64_t *end)
+{
+	uint64_t cost = 0, place = 0, len = 0;
+
+	qsort(units, count, sizeof(units[0]), by_place);
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t behind = units[i].place + units[i].stored;
+		uint64_t sector = s->geo.sector_bytes;
+
+		if (!joins(s, place, len, &units[i])) {
+			place = sv_align_down(units[i].place, sector);
+			cost += place == *end || place + sector == *end ? 0 : sv_seek_bytes(s);
+			len = 0;
+		}
+		cost += behind - place - len;
+		len = behind - place;
+		*end = sv_align_up(behind, sector);
+	}
+	return cost;
 }
 
 /* Units of a window as pieces, which begin and end with sectors. */
@@ -254,7 +280,7 @@ static void cut(struct sv_store *s, struct sv_set_unit *u, uint32_t count)
 	for (uint32_t i = 0; i < count; i++) {
 		if (is_known(w, u[i].place))
 			continue;
-		if (!joins(s, p, &u[i]))
+		if (!p || !joins(s, p->place, p->len, &u[i]))
 			p = new_piece(w, u[i].place);
 		if (!p || !add_unit(w, &u[i], p))
 			break;
@@ -274,7 +300,7 @@ static int read_piece(struct sv_store *s, struct sv_sweep_piece *p)
 	int r = posix_memalign(&buf, 4096, to - from) ? -ENOMEM : 0;
 
 	if (r == 0) {
-		r = sv_io_read(s, buf, to - from, from);
+		r = sv_io_read_ahead(s, buf, to - from, from, &w->took_us);
 		if (r < 0)
 			free(buf);
 	}
@@ -311,18 +337,18 @@ static bool may_read(struct sv_store *s)
 {
 	struct sv_sweep *w = &s->sweep;
 
-	if (atomic_load(&w->guests) || !has_room(w))
-		return false; /* W1, W5 */
-	return w->credit > 0 || sv_now_ms() - w->guest_ms >= ALONE_MS; /* W4 */
+	if (!has_room(w))
+		return false; /* W5 */
+	return w->credit > 0 || sv_turns_alone_us(s) >= ALONE_US; /* W4 */
 }
 
 /* Until something happened, or for a moment: what is waited for also depends on time. */
-static void wait_a_little(struct sv_sweep *w)
+static void wait_a_little(struct sv_sweep *w, unsigned ms)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_REALTIME, &t);
-	t.tv_nsec += LOOK_MS * 1000000L;
+	t.tv_nsec += ms * 1000000L;
 	t.tv_sec += t.tv_nsec / 1000000000L;
 	t.tv_nsec %= 1000000000L;
 	pthread_cond_timedwait(&w->moved, &w->lock, &t);
@@ -336,7 +362,7 @@ static struct sv_sweep_piece *take_piece(struct sv_store *s, bool wait)
 
 	pthread_mutex_lock(&w->lock);
 	while (wait && w->next && !w->stopping && !may_read(s))
-		wait_a_little(w);
+		wait_a_little(w, LOOK_MS);
 	if (w->next && !w->stopping && may_read(s)) {
 		p = w->next;
 		p->state = READING;
@@ -357,6 +383,19 @@ static int plan_window(struct sv_store *s, uint32_t *extent, uint32_t *ret_units
 	return r;
 }
 
+/* A guest that never starts does not keep the memory. */
+static void keep_a_while(struct sv_sweep *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->next = NULL;
+	pthread_cond_broadcast(&w->moved);
+	while (!w->stopping && sv_now_ms() - w->start_ms < MOST_MS)
+		wait_a_little(w, MOST_LOOK_MS);
+	for (struct sv_sweep_piece *p = w->first; p && !w->stopping; p = p->next)
+		let_go(w, p);
+	pthread_mutex_unlock(&w->lock);
+}
+
 static void *sweeper(void *arg)
 {
 	struct sv_store *s = arg;
@@ -366,10 +405,7 @@ static void *sweeper(void *arg)
 	while (!sv_is_detached(s) && plan_window(s, &extent, &units) == 0 && units)
 		while ((p = take_piece(s, true)))
 			(void)read_piece(s, p); /* what could not be read, the guest reads */
-	pthread_mutex_lock(&s->sweep.lock);
-	s->sweep.next = NULL;
-	pthread_cond_broadcast(&s->sweep.moved);
-	pthread_mutex_unlock(&s->sweep.lock);
+	keep_a_while(&s->sweep);
 	return NULL;
 }
 
@@ -400,6 +436,23 @@ static struct sv_sweep_piece *piece_of(struct sv_sweep *w, uint64_t place, uint3
 	return u && u->place && u->stored == len_bytes ? u->piece : NULL;
 }
 
+static bool is_due(struct sv_store *s, const struct sv_sweep_piece *p)
+{
+	return p && (p->state == READING || (p->state == WAITS && is_near(s, p)));
+}
+
+static struct sv_sweep_piece *wait_for(struct sv_store *s, uint64_t place, uint32_t len_bytes)
+{
+	struct sv_sweep *w = &s->sweep;
+	struct sv_sweep_piece *p;
+
+	sv_turns_ahead_begins(s);
+	while (is_due(s, p = piece_of(w, place, len_bytes)))
+		wait_a_little(w, LOOK_MS);
+	sv_turns_ahead_ends(s);
+	return p;
+}
+
 bool sv_sweep_read(struct sv_store *s, uint64_t place, uint32_t len_bytes, uint8_t *dst)
 {
 	struct sv_sweep *w = &s->sweep;
@@ -410,10 +463,8 @@ bool sv_sweep_read(struct sv_store *s, uint64_t place, uint32_t len_bytes, uint8
 		return false;
 	pthread_mutex_lock(&w->lock);
 	p = piece_of(w, place, len_bytes);
-	while (p && (p->state == READING || (p->state == WAITS && is_near(s, p)))) {
-		wait_a_little(w);
-		p = piece_of(w, place, len_bytes);
-	}
+	if (is_due(s, p))
+		p = wait_for(s, place, len_bytes);
 	if (p && p->state == THERE) {
 		memcpy(dst, p->data + (place - p->place), len_bytes);
 		served = true;
@@ -426,22 +477,6 @@ bool sv_sweep_read(struct sv_store *s, uint64_t place, uint32_t len_bytes, uint8
 	w->credit += p ? w->credit < CREDIT_MOST : -(w->credit > -1);
 	pthread_mutex_unlock(&w->lock);
 	return served;
-}
-
-void sv_sweep_guest(struct sv_store *s, bool begins)
-{
-	struct sv_sweep *w = &s->sweep;
-
-	if (begins) {
-		atomic_fetch_add(&w->guests, 1);
-		return;
-	}
-	if (atomic_fetch_sub(&w->guests, 1) != 1 || !atomic_load(&w->on))
-		return;
-	pthread_mutex_lock(&w->lock);
-	w->guest_ms = sv_now_ms();
-	pthread_cond_broadcast(&w->moved);
-	pthread_mutex_unlock(&w->lock);
 }
 
 /* ---- its life ---- */
@@ -458,8 +493,9 @@ void sv_sweep_start(struct sv_store *s)
 {
 	struct sv_sweep *w = &s->sweep;
 
-	if (!s->boot.count || s->opts.manual)
+	if (!s->boot.count || !s->opts.boot_set || s->opts.manual)
 		return;
+	w->start_ms = sv_now_ms();
 	atomic_store(&w->on, true);
 	w->runs = true;
 	if (pthread_create(&w->thread, NULL, sweeper, s) == 0)
@@ -479,7 +515,9 @@ void sv_sweep_stop(struct sv_store *s)
 	pthread_cond_broadcast(&w->moved);
 	pthread_mutex_unlock(&w->lock);
 	pthread_join(w->thread, NULL);
+	pthread_mutex_lock(&w->lock);
 	w->runs = false;
+	pthread_mutex_unlock(&w->lock);
 }
 
 void sv_sweep_forget(struct sv_store *s)

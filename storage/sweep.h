@@ -26,14 +26,14 @@ struct sv_sweep {
 	pthread_t thread;
 	bool runs, stopping;
 	atomic_bool on;		  /* there is something to be served */
-	atomic_uint guests;	  /* reads of the guest on the device */
 	struct sv_sweep_unit *unit; /* a hash table by place */
 	uint32_t slots, units;
 	struct sv_sweep_piece *first, *last; /* in the order in which they are read */
 	struct sv_sweep_piece *next;	     /* the first that was not begun */
 	uint64_t held_bytes, most_bytes;
 	uint64_t end;	       /* where the last read ended */
-	uint64_t guest_ms;     /* when the guest last read from the device */
+	uint64_t took_us;      /* by the last read */
+	uint64_t start_ms;
 	int credit;	       /* W4 */
 	uint32_t extent;       /* of the set: planned up to here (without a thread) */
 	struct sv_sweep_stats stats;
@@ -52,19 +52,22 @@ int sv_sweep_some(struct sv_store *s, unsigned pieces, unsigned *ret_done);
 
 /* The unit at a place, if it was swept or is about to be; it is to be verified. */
 bool sv_sweep_read(struct sv_store *s, uint64_t place, uint32_t len_bytes, uint8_t *dst);
-/* Around a read of the guest that goes to the device (W1). */
-void sv_sweep_guest(struct sv_store *s, bool begins);
 void sv_sweep_stats(struct sv_store *s, struct sv_sweep_stats *ret_stats);
 
 /* A unit of the set, where it lies. */
 struct sv_set_unit {
-	uint64_t place, generation;
+	uint64_t place, generation, lba; /* lba: of its first block */
 	uint32_t stored;
+	uint32_t turn; /* for who sorts them */
 };
 /* The units of blocks of the set from extent `*extent` on, in order of need, each once within the
  * call: as many as there are, up to `most`. Waits for the stick where the map is not in memory. */
 int sv_set_units(struct sv_store *s, uint32_t *extent, struct sv_set_unit *units, uint32_t most,
 		 uint32_t *ret_count);
+/* What a sweep of these reads, with a seek counted as what is read in its time; `*end` is where
+ * the last read ended. The list is sorted. */
+uint64_t sv_set_cost(const struct sv_store *s, struct sv_set_unit *units, uint32_t count,
+		     uint64_t *end);
 /* Bytes that are read in the time that a seek takes. */
 uint64_t sv_seek_bytes(const struct sv_store *s);
 
