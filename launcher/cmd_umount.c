@@ -118,12 +118,13 @@ static int watch(pid_t pid, uid_t *ret_uid)
 	return fd;
 }
 
-/* Until the process has ended. What it waits for itself is told. */
+/* Until the process has ended. What it waits for itself is told; one that was told to give that up
+ * may have said so just before it heard. */
 static void wait_for(const struct args *args, int fd, pid_t pid, uid_t uid)
 {
 	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	bool told = args_has(args, "force");
 	struct err words;
-	bool told = false;
 
 	while (poll(&pfd, 1, LOOK_EVERY_MS) <= 0) {
 		if (!told && mounts_words(pid, uid, false, &words)) {

@@ -21,7 +21,10 @@
  *      anchor names an opening behind the end. It must be of the same session or of the next:
  *      where a whole session between is lost, it cannot be told from what an older loss left.
  *
- *  O4  A batch that was written over since, in a segment that was used again, is nothing that a
+ *  O4  A batch that goes to the device in pieces counts from its last one on. Pieces of one follow
+ *      each other; what other threads write may come in between.
+ *
+ *  O5  A batch that was written over since, in a segment that was used again, is nothing that a
  *      recovery could need: if it was too early for that, J1 and J2 of store_cut.c find out.
  *
  * Batches that recovery refused would be a second branch: recorded runs have none, since nothing
@@ -79,6 +82,7 @@ static bool read_anchor(const struct crash_record *record, struct crash_batch *r
 		.anchor = true,
 		.opening_seq = a.opening.seq,
 		.head_bytes = SV_ANCHOR_CHECKED_BYTES,
+		.check_bytes = SV_ANCHOR_CHECKED_BYTES,
 	};
 	return true;
 }
@@ -92,10 +96,35 @@ static void keep(struct crash_oracle *oracle, const struct crash_batch *batch)
 	oracle->v[oracle->count++] = *batch;
 }
 
+static bool is_piece(const struct crash_log *log, size_t i, uint64_t off_bytes)
+{
+	return log->records[i].event == CRASH_WRITE && log->records[i].off_bytes == off_bytes;
+}
+
+/* O4: where all that counts of it is written; false: never. Before: `record` and `write` are those
+ * of its beginning. */
+static bool find_end(const struct crash_log *log, struct crash_batch *batch)
+{
+	const struct crash_record *first = &log->records[batch->first];
+	uint64_t have = first->len_bytes;
+
+	for (size_t i = batch->first + 1; have < batch->check_bytes; i++) {
+		if (i == log->count)
+			return false;
+		batch->write += log->records[i].event == CRASH_WRITE ||
+				log->records[i].event == CRASH_DISCARD;
+		if (is_piece(log, i, first->off_bytes + have)) {
+			have += log->records[i].len_bytes;
+			batch->record = i;
+		}
+	}
+	return true;
+}
+
 static size_t written_over(const struct crash_log *log, const struct crash_batch *batch)
 {
-	const struct crash_record *mine = &log->records[batch->record];
-	uint64_t end = mine->off_bytes + mine->len_bytes;
+	const struct crash_record *mine = &log->records[batch->first];
+	uint64_t end = mine->off_bytes + batch->check_bytes;
 
 	for (size_t i = batch->record + 1; i < log->count; i++) {
 		const struct crash_record *other = &log->records[i];
@@ -105,6 +134,13 @@ static size_t written_over(const struct crash_log *log, const struct crash_batch
 			return i;
 	}
 	return SIZE_MAX;
+}
+
+static int by_end(const void *a, const void *b)
+{
+	const struct crash_batch *x = a, *y = b;
+
+	return x->record < y->record ? -1 : x->record > y->record;
 }
 
 void crash_oracle_read(const struct dev_crash *medium, uint64_t back_bytes,
@@ -122,11 +158,14 @@ void crash_oracle_read(const struct dev_crash *medium, uint64_t back_bytes,
 		if (record->event != CRASH_WRITE ||
 		    (!read_batch(record, &batch) && !read_anchor(record, &batch)))
 			continue;
-		batch.record = i;
+		batch.first = batch.record = i;
 		batch.write = write;
+		if (!find_end(log, &batch))
+			continue;
 		batch.over = written_over(log, &batch);
 		keep(&oracle, &batch);
 	}
+	qsort(oracle.v, oracle.count, sizeof(*oracle.v), by_end);
 	*ret_oracle = oracle;
 }
 
@@ -143,14 +182,31 @@ static size_t first_to_check(const struct crash_oracle *oracle, const struct cra
 	uint64_t bytes = 0;
 	size_t i = end;
 
-	while (i > 0 && bytes <= oracle->back_bytes)
-		bytes += log->records[oracle->v[--i].record].len_bytes;
+	while (i > 0 && bytes <= oracle->back_bytes) {
+		i--;
+		bytes += sv_max64(oracle->v[i].check_bytes,
+				  log->records[oracle->v[i].record].len_bytes);
+	}
 	return i;
 }
 
-static bool holds(const struct dev_crash *fork, const struct crash_record *record, uint32_t bytes)
+/* Whether the first bytes of a batch are on the medium, piece for piece. */
+static bool holds(const struct dev_crash *fork, const struct crash_log *log,
+		  const struct crash_batch *batch, uint64_t bytes)
 {
-	return dev_crash_holds(fork, record->data, bytes, record->off_bytes);
+	uint64_t at = log->records[batch->first].off_bytes, end = at + bytes;
+
+	for (size_t i = batch->first; at < end; i++) {
+		const struct crash_record *piece = &log->records[i];
+		uint64_t n = sv_min64(piece->len_bytes, end - at);
+
+		if (!is_piece(log, i, at))
+			continue;
+		if (!dev_crash_holds(fork, piece->data, n, at))
+			return false;
+		at += n;
+	}
+	return true;
 }
 
 /* Whether what survived behind the gap says that `lost` was flushed (O3). */
@@ -166,7 +222,7 @@ static bool is_told(const struct crash_oracle *oracle, const struct crash_log *l
 
 		if (b->anchor ? b->opening_seq < lost_seq : !looked_at || b->flushed_seq < lost_seq)
 			continue;
-		if (holds(fork, &log->records[b->record], b->head_bytes))
+		if (holds(fork, log, b, b->head_bytes))
 			return true;
 	}
 	return false;
@@ -181,7 +237,7 @@ static bool is_closed(const struct crash_oracle *oracle, const struct crash_log 
 
 		if (b->anchor)
 			continue;
-		if (!holds(fork, &log->records[b->record], b->head_bytes))
+		if (!holds(fork, log, b, b->head_bytes))
 			return false;
 		if (b->flags & SV_BATCH_CLOSE)
 			return true;
@@ -207,8 +263,8 @@ void crash_oracle_judge(const struct crash_oracle *oracle, const struct dev_cras
 
 		if (b->anchor)
 			continue;
-		if (i >= first && b->over >= end_record && /* O4 */
-		    !holds(fork, &log->records[b->record], b->check_bytes))
+		if (i >= first && b->over >= end_record && /* O5 */
+		    !holds(fork, log, b, b->check_bytes))
 			break;
 		data |= b->data;
 		if (!b->last)

@@ -7,9 +7,10 @@
 
 /* A batch of the chain as it was written, or an anchor. */
 struct crash_batch {
-	size_t record;	/* of the log */
+	size_t first;	/* record of the log with its beginning; */
+	size_t record;	/* with its end: it may go to the device in pieces */
 	size_t over;	/* the first record behind it that writes over it; SIZE_MAX: none */
-	uint64_t write; /* its number among the writes, from 1 */
+	uint64_t write; /* the number of its last piece among the writes, from 1 */
 	uint64_t seq, flushed_seq, opening_seq, epoch, prev_epoch;
 	uint32_t flags, segment, offset, next_segment;
 	uint32_t head_bytes, check_bytes; /* what must survive of it: the header; all that counts */
@@ -19,7 +20,7 @@ struct crash_batch {
 };
 
 struct crash_oracle {
-	struct crash_batch *v; /* in order of issue */
+	struct crash_batch *v; /* in order of their ends */
 	size_t count, capacity;
 	uint64_t back_bytes; /* how far back a cut reaches */
 };
