@@ -117,7 +117,8 @@ static void take_older(struct merge *m, const struct sv_boot_set *set)
 
 		for (uint32_t k = 0; k < set->v[i].blocks; k++) {
 			struct item it = {.lba = set->v[i].lba + k};
-			struct item *same = bsearch(&it, m->by_lba, m->run_blocks, sizeof(it), by_lba);
+			struct item *same =
+				bsearch(&it, m->by_lba, m->run_blocks, sizeof(it), by_lba);
 
 			if (same) {
 				m->v[same->key - 1].runs |= runs;
@@ -240,6 +241,19 @@ bool sv_boot_settled(struct sv_boot_run *run, uint64_t now_ms)
 }
 
 /* ---- of a store ---- */
+
+void sv_boot_begin(struct sv_store *s, bool record)
+{
+	sv_boot_run_init(&s->boot_run, record);
+	sv_sweep_init(s);
+}
+
+void sv_boot_end(struct sv_store *s)
+{
+	sv_sweep_free(s);
+	sv_boot_free(&s->boot);
+	sv_boot_run_free(&s->boot_run);
+}
 
 uint32_t sv_boot_limit(const struct sv_store *s)
 {

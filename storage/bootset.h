@@ -10,12 +10,12 @@
 
 struct sv_store;
 
-#define SV_BOOT_RUNS 5u			/* that a set is merged of */
-#define SV_BOOT_BLOCKS 65536u		/* of a run, and of a set, at most: 256 MiB */
-#define SV_BOOT_LEAST_BLOCKS 256u	/* a run that needed less was none */
-#define SV_BOOT_FIXED_BYTES 32u		/* of the record */
-#define SV_BOOT_EXTENT_BYTES 16u	/* an extent takes less than this in it */
-#define SV_BOOT_MAX_BYTES (24u << 10)	/* of the record */
+#define SV_BOOT_RUNS 5u		      /* that a set is merged of */
+#define SV_BOOT_BLOCKS 65536u	      /* of a run, and of a set, at most: 256 MiB */
+#define SV_BOOT_LEAST_BLOCKS 256u     /* a run that needed less was none */
+#define SV_BOOT_FIXED_BYTES 32u	      /* of the record */
+#define SV_BOOT_EXTENT_BYTES 16u      /* an extent takes less than this in it */
+#define SV_BOOT_MAX_BYTES (24u << 10) /* of the record */
 
 /* Adjacent blocks that were needed one after the other. */
 struct sv_boot_extent {
@@ -29,9 +29,16 @@ struct sv_boot_set {
 	struct sv_boot_extent *v;
 	uint32_t count, capacity;
 	uint32_t blocks;
-	unsigned runs;		/* recorded so far, at most SV_BOOT_RUNS */
-	uint64_t packed_bytes;	/* written to the stick by packing, ever */
-	uint64_t packed_check;	/* of the units that were packed last */
+	unsigned runs;	       /* recorded so far, at most SV_BOOT_RUNS */
+	uint64_t packed_bytes; /* written to the stick by packing, ever */
+	uint64_t packed_check; /* of the units that were packed last */
+};
+
+/* What this session did for its order on the stick; guarded by `cleaning`. */
+struct sv_boot_pack {
+	enum { SV_PACK_LOOK, SV_PACK_DUE, SV_PACK_DONE } state;
+	uint64_t check;	     /* of the set that is being packed */
+	uint64_t left_bytes; /* no more than that is written */
 };
 
 /* One run as it is recorded: which blocks it needed, each once. */
@@ -74,10 +81,17 @@ int sv_boot_get(struct sv_cur *cur, struct sv_boot_set *ret_set);
 void sv_boot_take(struct sv_boot_set *set, const struct sv_head *head, const uint8_t *raw);
 
 /* ---- of a store ---- */
+void sv_boot_begin(struct sv_store *s, bool record);
+void sv_boot_end(struct sv_store *s);
 /* What its record may take in a root. */
 uint32_t sv_boot_limit(const struct sv_store *s);
 /* Ends the recording, and merges what was recorded if it was a start. */
 void sv_boot_finish(struct sv_store *s);
+/* One step of putting its units in order on the stick (bootpack.c); `*ret_done`: there was one.
+ * With cleaning held. */
+int sv_boot_pack(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *ret_done);
+/* All of them, at close: the guest was gone before there was an idle moment. */
+void sv_boot_pack_rest(struct sv_store *s);
 /* Called by the keeper: ends it when the guest has settled. */
 void sv_boot_tick(struct sv_store *s);
 

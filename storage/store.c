@@ -465,6 +465,8 @@ static bool idle_work(struct sv_store *s)
 	pthread_mutex_lock(&s->cleaning);
 	if (is_idle(s) && sv_wants_idle_clean(s, ready_wanted(s)))
 		(void)sv_clean_idle(s, is_idle, &done);
+	if (!done && is_idle(s))
+		(void)sv_boot_pack(s, is_idle, &done);
 	if (!done && s->geo.first_write_costs && !sv_is_ready(s, ready_wanted(s)))
 		(void)(sv_convert_one(s, is_quiet, &done) == 0 && (done || sv_grow_ahead(s)));
 	pthread_mutex_unlock(&s->cleaning);
@@ -579,7 +581,7 @@ static void init_locks(struct sv_store *s)
 
 void sv_store_free(struct sv_store *s)
 {
-	sv_sweep_free(s);
+	sv_boot_end(s); /* a sweep may be under way */
 	sv_host_close(s->host);
 	sv_reads_free(s);
 	sv_map_free(&s->map);
@@ -593,8 +595,6 @@ void sv_store_free(struct sv_store *s)
 	sv_heat_free(&s->heat);
 	free(s->unapplied);
 	sv_retain_free(s);
-	sv_boot_free(&s->boot);
-	sv_boot_run_free(&s->boot_run);
 	sv_io_free(s);
 	pthread_mutex_destroy(&s->cleaning);
 	pthread_mutex_destroy(&s->commit);
@@ -645,8 +645,7 @@ int sv_store_new(struct sv_dev *dev, const struct sv_open_options *opts,
 		return -ENOMEM;
 	sv_io_init(s, dev);
 	init_locks(s);
-	sv_boot_run_init(&s->boot_run, opts && opts->boot_set && !opts->read_only);
-	sv_sweep_init(s);
+	sv_boot_begin(s, opts && opts->boot_set && !opts->read_only);
 	r = sv_dev_geometry(dev, &s->geo);
 	if (r == 0) {
 		defaults(s, opts);
@@ -738,6 +737,8 @@ int sv_store_close(struct sv_store *s)
 	if (!s->opts.read_only) {
 		sv_boot_finish(s);
 		r = sv_store_flush(s);
+		if (r == 0)
+			sv_boot_pack_rest(s);
 		if (r == 0)
 			r = sv_store_checkpoint(s);
 		if (r == 0)

@@ -257,6 +257,7 @@ struct sv_store {
 	struct sv_history history; /* under lock */
 	struct sv_boot_set boot;   /* under lock */
 	struct sv_boot_run boot_run;
+	struct sv_boot_pack boot_pack;
 	struct sv_sweep sweep;
 	struct sv_recovery recovery;
 };
@@ -457,14 +458,14 @@ int sv_clean_idle(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *r
  * how much was written, also where go_on or an error ended it. With cleaning held. */
 int sv_clean_move(struct sv_store *s, struct sv_set_unit *units, uint32_t count,
 		  bool (*go_on)(struct sv_store *s), uint64_t *ret_bytes);
-/* Walks the map once a session to know what such units take. Call without locks. */
-int sv_find_slack(struct sv_store *s);
 
 /* ---- victim.c: which segments are cleaned ---- */
 /* The best victim that is not among those chosen; 0: none is worth it. With lock held. */
 uint32_t sv_choose_victim(struct sv_store *s, const uint32_t *chosen, unsigned count, bool squeeze);
 /* Looks at how much of it died. With lock held. */
 void sv_segs_watch(const struct sv_store *s, struct sv_seg *seg);
+/* Walks the map once a session to know what units take that are mostly dead. Call without locks. */
+int sv_find_slack(struct sv_store *s);
 /* At an open: begins to watch all segments. */
 void sv_watch_all(struct sv_store *s);
 

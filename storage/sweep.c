@@ -28,7 +28,6 @@
 
 #include "store_impl.h"
 
-#define WINDOW_UNITS 512u
 #define PIECE_BYTES (256u << 10) /* where the largest command is not known */
 #define PIECE_LEAST_BYTES (64u << 10)
 #define PIECE_MOST_BYTES (1u << 20)
@@ -65,8 +64,8 @@ uint64_t sv_seek_bytes(const struct sv_store *s)
 {
 	uint64_t unit = s->opts.unit_bytes;
 
-	/* sv_unit_bytes gives a unit, beyond a block, a quarter of a seek; the largest there is says
-	 * that a seek costs more than that. */
+	/* sv_unit_bytes gives a unit, beyond a block, a quarter of a seek; the largest there is
+	 * says that a seek costs more than that. */
 	if (unit >= SV_UNIT_MAX_BYTES - SV_GRAIN_BYTES)
 		return 2u << 20;
 	return 4 * (unit - sv_min64(unit, SV_BLOCK_BYTES));
@@ -139,6 +138,15 @@ int sv_set_units(struct sv_store *s, uint32_t *extent, struct sv_set_unit *units
 	return 0;
 }
 
+int sv_set_by_place(const void *a, const void *b)
+{
+	const struct sv_set_unit *x = a, *y = b;
+
+	if (x->place != y->place)
+		return x->place < y->place ? -1 : 1;
+	return x->turn < y->turn ? -1 : x->turn > y->turn;
+}
+
 /* ---- the table of units; the sweep's lock is held ---- */
 
 static struct sv_sweep_unit *slot_of(struct sv_sweep *w, uint64_t place)
@@ -202,13 +210,6 @@ static void let_go(struct sv_sweep *w, struct sv_sweep_piece *piece)
 
 /* ---- planning ---- */
 
-static int by_place(const void *a, const void *b)
-{
-	const struct sv_set_unit *x = a, *y = b;
-
-	return x->place < y->place ? -1 : x->place > y->place;
-}
-
 static uint32_t piece_bytes(const struct sv_store *s)
 {
 	uint32_t most = s->geo.max_io_bytes ? s->geo.max_io_bytes : PIECE_BYTES;
@@ -252,7 +253,7 @@ uint64_t sv_set_cost(const struct sv_store *s, struct sv_set_unit *units, uint32
 {
 	uint64_t cost = 0, place = 0, len = 0;
 
-	qsort(units, count, sizeof(units[0]), by_place);
+	qsort(units, count, sizeof(units[0]), sv_set_by_place);
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t behind = units[i].place + units[i].stored;
 		uint64_t sector = s->geo.sector_bytes;
@@ -275,7 +276,7 @@ static void cut(struct sv_store *s, struct sv_set_unit *u, uint32_t count)
 	struct sv_sweep *w = &s->sweep;
 	struct sv_sweep_piece *p = NULL;
 
-	qsort(u, count, sizeof(u[0]), by_place);
+	qsort(u, count, sizeof(u[0]), sv_set_by_place);
 	pthread_mutex_lock(&w->lock);
 	for (uint32_t i = 0; i < count; i++) {
 		if (is_known(w, u[i].place))
@@ -338,7 +339,7 @@ static bool may_read(struct sv_store *s)
 	struct sv_sweep *w = &s->sweep;
 
 	if (!has_room(w))
-		return false; /* W5 */
+		return false;					  /* W5 */
 	return w->credit > 0 || sv_turns_alone_us(s) >= ALONE_US; /* W4 */
 }
 
@@ -374,8 +375,8 @@ static struct sv_sweep_piece *take_piece(struct sv_store *s, bool wait)
 
 static int plan_window(struct sv_store *s, uint32_t *extent, uint32_t *ret_units)
 {
-	struct sv_set_unit *u = calloc(WINDOW_UNITS, sizeof(u[0]));
-	int r = u ? sv_set_units(s, extent, u, WINDOW_UNITS, ret_units) : -ENOMEM;
+	struct sv_set_unit *u = calloc(SV_SWEEP_WINDOW, sizeof(u[0]));
+	int r = u ? sv_set_units(s, extent, u, SV_SWEEP_WINDOW, ret_units) : -ENOMEM;
 
 	if (r == 0)
 		cut(s, u, *ret_units);

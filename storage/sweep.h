@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define SV_SWEEP_WINDOW 512u /* units that are sorted by place at a time */
+
 struct sv_store;
 struct sv_sweep_piece;
 struct sv_sweep_unit;
@@ -25,17 +27,17 @@ struct sv_sweep {
 	pthread_cond_t moved; /* a piece was read, or the guest was served, or all ends */
 	pthread_t thread;
 	bool runs, stopping;
-	atomic_bool on;		  /* there is something to be served */
+	atomic_bool on;		    /* there is something to be served */
 	struct sv_sweep_unit *unit; /* a hash table by place */
 	uint32_t slots, units;
 	struct sv_sweep_piece *first, *last; /* in the order in which they are read */
 	struct sv_sweep_piece *next;	     /* the first that was not begun */
 	uint64_t held_bytes, most_bytes;
-	uint64_t end;	       /* where the last read ended */
-	uint64_t took_us;      /* by the last read */
+	uint64_t end;	  /* where the last read ended */
+	uint64_t took_us; /* by the last read */
 	uint64_t start_ms;
-	int credit;	       /* W4 */
-	uint32_t extent;       /* of the set: planned up to here (without a thread) */
+	int credit;	 /* W4 */
+	uint32_t extent; /* of the set: planned up to here (without a thread) */
 	struct sv_sweep_stats stats;
 };
 
@@ -64,6 +66,8 @@ struct sv_set_unit {
  * call: as many as there are, up to `most`. Waits for the stick where the map is not in memory. */
 int sv_set_units(struct sv_store *s, uint32_t *extent, struct sv_set_unit *units, uint32_t most,
 		 uint32_t *ret_count);
+/* For qsort: by place, then by turn. */
+int sv_set_by_place(const void *a, const void *b);
 /* What a sweep of these reads, with a seek counted as what is read in its time; `*end` is where
  * the last read ended. The list is sorted. */
 uint64_t sv_set_cost(const struct sv_store *s, struct sv_set_unit *units, uint32_t count,

@@ -568,8 +568,8 @@ int sv_walk_buf(struct sv_store *s, struct sv_walk *w)
 /* Without memory for it, each header is read by itself. */
 static void read_along(const struct sv_store *s, struct sv_walk *w)
 {
-	uint64_t most = sv_min64(sv_min64(sv_seek_bytes(s), AHEAD_MOST_BYTES),
-				 s->anchor.segment_bytes);
+	uint64_t most =
+		sv_min64(sv_min64(sv_seek_bytes(s), AHEAD_MOST_BYTES), s->anchor.segment_bytes);
 
 	if (most >= AHEAD_LEAST_BYTES)
 		w->ahead = malloc(most);

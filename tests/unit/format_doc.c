@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "doc_table.h"
 #include "bootset.h"
+#include "doc_table.h"
 #include "history.h"
 #include "small_store.h"
 #include "stickvm/store.h"

@@ -179,8 +179,8 @@ static int make_image(const struct trace *t, const char *path)
 /* ---- what must be there ---- */
 
 /* Which blocks the boot wrote so far: those are not compared. */
-static bool is_as_before(const uint8_t *written, const struct trace *t, uint64_t lba, uint64_t blocks,
-			 const uint8_t *buf)
+static bool is_as_before(const uint8_t *written, const struct trace *t, uint64_t lba,
+			 uint64_t blocks, const uint8_t *buf)
 {
 	uint8_t block[BLOCK_BYTES];
 
@@ -307,8 +307,10 @@ static void print(const struct waits *w)
 int main(int argc, char **argv)
 {
 	static const struct option list[] = {
-		{"image", no_argument, NULL, 'i'},	 {"divide", required_argument, NULL, 'd'},
-		{"verify", no_argument, NULL, 'v'},	 {"shift", required_argument, NULL, 's'},
+		{"image", no_argument, NULL, 'i'},
+		{"divide", required_argument, NULL, 'd'},
+		{"verify", no_argument, NULL, 'v'},
+		{"shift", required_argument, NULL, 's'},
 		{NULL, 0, NULL, 0},
 	};
 	bool image = false, verify = false;

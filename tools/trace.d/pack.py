@@ -3,7 +3,8 @@
 # pack.py: what `boot` recorded as one trace file: pack.py IMAGE DIR OUT.zst
 #
 # Little-endian, all of it one zstd frame:
-#   8 bytes  "svTRACE1"; u64 bytes of the disk; u32 chunks of 64 KiB; u32 requests; u64 written bytes
+#   8 bytes  "svTRACE1"; u64 bytes of the disk; u32 chunks of 64 KiB; u32 requests; u64 bytes
+#            written
 #   chunks   of the image before the boot, 4 bytes each: u16 which of its 16 blocks are not zero,
 #            u8 how far the chunk compresses (lz4, in 255ths of its blocks that are not zero), u8 0
 #   requests 16 bytes each: u8 op (r, w, z, t, f), 3 bytes sectors of 512, u32 first sector,
