@@ -7,8 +7,9 @@
  * units lie is nobody's promise, so nothing is written down of it: where they lie now says what a
  * sweep costs, and whether it is worth moving them.
  *
- * K1  A set is packed only where a sweep of it as it lies reads a quarter more, seeks counted, than
- *     it would packed, and a megabyte more. On a stick with cheap seeks that is seldom so.
+ * K1  A set is packed only where a sweep of it as it lies reads twice as much, seeks counted, as
+ *     it would packed: recovery reads once more what was moved within lie_window, so the next
+ *     openings pay for it. On a stick with cheap seeks it is never worth that.
  * K2  Bounded wear: at most once a session (and a quarter of it again, where it was interrupted),
  * not again for a set that was packed before, and what lies in order already, a quarter of a
  * megabyte and more of it, stays. What it came to, ever, is in the set (packed_bytes). K3  Only
@@ -91,7 +92,7 @@ static bool is_worth_it(const struct sv_store *s, struct sv_set_unit *u, uint32_
 		packed += u[i].stored;
 	for (uint32_t i = 0; i < count; i += SV_SWEEP_WINDOW)
 		cost += sv_set_cost(s, u + i, (uint32_t)sv_min64(count - i, SV_SWEEP_WINDOW), &end);
-	return cost > packed + packed / 4 && cost > packed + WORTH_BYTES;
+	return cost > 2 * packed && cost > packed + WORTH_BYTES;
 }
 
 /* How many from here on lie in order, and what they take. */

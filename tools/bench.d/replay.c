@@ -141,13 +141,14 @@ static struct request request_at(const struct trace *t, uint32_t i)
 static void make_block(const struct trace *t, uint64_t lba, uint8_t *dst)
 {
 	const uint8_t *entry = t->chunk + lba / CHUNK_BLOCKS * CHUNK_ENTRY_BYTES;
-	uint64_t seed = lba * UINT64_C(0x9e3779b97f4a7c15) + 1, word;
+	uint64_t seed = lba, word;
 	size_t random = BLOCK_BYTES * (size_t)entry[2] / 255;
 
 	if (!(get(entry, 2) >> (lba % CHUNK_BLOCKS) & 1)) {
 		memset(dst, 0, BLOCK_BYTES);
 		return;
 	}
+	seed = fsim_random(&seed); /* states of neighbours would be one sequence */
 	word = fsim_random(&seed) | 1;
 	for (size_t at = 0; at < BLOCK_BYTES; at += sizeof(word)) {
 		if (at < random)
