@@ -122,7 +122,12 @@ static void warn_recovery(const struct serving *s)
 static int start(struct serving *s, struct err *err)
 {
 	bool read_only = args_has(s->args, "read-only");
-	struct sv_open_options open_opts = {.read_only = read_only};
+	const struct measured *m = &s->pick.stick.measured;
+	struct sv_open_options open_opts = {
+		.read_only = read_only,
+		.boot_set = true,
+		.unit_bytes = measured_unit_bytes(m->read_rate, m->random_read_us),
+	};
 	struct sv_fuse_options opts = {.read_only = read_only,
 				       .allow_root = args_has(s->args, "allow-root")};
 	struct vm_cache cache;

@@ -358,6 +358,7 @@ static int open_store(struct job *job, struct sv_store **ret_store, struct err *
 		.batch_age_ms = job->plan.batch_age_ms,
 		.map_ram_bytes = job->plan.map_ram_bytes,
 		.unit_bytes = job->plan.unit_bytes,
+		.boot_set = true,
 	};
 	struct vm_cache cache;
 	int rc = vm_cache_options(&job->stick, &job->vm, args_text(job->args, "cache", NULL), false,

@@ -127,6 +127,23 @@ int sv_io_write(struct sv_store *s, const void *buf, uint64_t len_bytes, uint64_
 	return leave(s, dev, dev ? in_pieces(s, dev, NULL, buf, len_bytes, place, ret_us) : 0);
 }
 
+int sv_io_read_ahead(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place,
+		     uint64_t *took_us)
+{
+	struct sv_dev *dev = enter(s);
+	uint64_t start_us;
+	int r = 0;
+
+	if (dev) {
+		if (!s->opts.manual)
+			sv_turns_wait_ahead(s, *took_us);
+		start_us = sv_now_us();
+		r = sv_dev_read(dev, buf, len_bytes, place);
+		*took_us = sv_now_us() - start_us;
+	}
+	return leave(s, dev, r);
+}
+
 /* A guest waits for it. Long ones leave gaps for others once there are any. */
 static int read_first(struct sv_store *s, struct sv_dev *dev, uint8_t *buf, uint64_t len_bytes,
 		      uint64_t place)

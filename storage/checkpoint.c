@@ -251,30 +251,36 @@ void sv_marks_add(struct sv_marks *marks, const struct sv_link *root, uint64_t l
 	marks->v[marks->count++] = (struct sv_mark){.root = *root, .log_bytes = log_bytes};
 }
 
-/* What was written meanwhile may have made it longer than what there is room for. */
-static void put_history(struct sv_store *s, struct sv_part *part)
+/* What was written meanwhile may have made them longer than what there is room for. */
+static void put_history(struct sv_store *s, struct sv_part *part, uint32_t boot_bytes)
 {
 	pthread_mutex_lock(&s->lock);
-	sv_history_fit(&s->history, (uint32_t)(part->rec.len - part->rec.off));
+	sv_history_fit(&s->history, (uint32_t)(part->rec.len - part->rec.off) - boot_bytes);
 	sv_history_put(&part->rec, &s->history);
+	part->records++;
+	boot_bytes = sv_boot_record_bytes(&s->boot, boot_bytes);
+	if (boot_bytes) {
+		sv_boot_put(&part->rec, &s->boot, boot_bytes);
+		part->records++;
+	}
 	pthread_mutex_unlock(&s->lock);
 	assert(!part->rec.bad);
-	part->records++;
 }
 
 static int write_root(struct sv_store *s, uint64_t as_of_seq, uint64_t count)
 {
 	struct sv_record rec = {.type = SV_REC_ROOT};
 	unsigned top = sv_segs_levels(count) - 1;
-	uint32_t history_bytes;
+	uint32_t history_bytes, boot_bytes;
 	struct sv_part part;
 	struct sv_link link;
 	int r;
 
 	pthread_mutex_lock(&s->lock);
 	history_bytes = sv_history_fit(&s->history, sv_history_limit(s));
+	boot_bytes = sv_boot_record_bytes(&s->boot, sv_boot_limit(s));
 	pthread_mutex_unlock(&s->lock);
-	r = sv_part_begin(s, &part, SV_REC_ROOT_BYTES + history_bytes, 0);
+	r = sv_part_begin(s, &part, SV_REC_ROOT_BYTES + history_bytes + boot_bytes, 0);
 	if (r < 0)
 		return r;
 	rec.root = (struct sv_root){.size_bytes = s->size_bytes,
@@ -284,7 +290,7 @@ static int write_root(struct sv_store *s, uint64_t as_of_seq, uint64_t count)
 				    .mapped_blocks = s->map.mapped,
 				    .as_of_seq = as_of_seq};
 	sv_part_record(&part, &rec);
-	put_history(s, &part);
+	put_history(s, &part, boot_bytes);
 	r = sv_part_append(s, &part, SV_BATCH_ROOT);
 	if (r < 0)
 		return r;

@@ -32,6 +32,7 @@ struct survivor {
 	uint64_t lba, place, mask; /* mask: blocks of the unit that live */
 	uint32_t stored, at;	   /* its bytes: at `at` in the gather buffer */
 	unsigned head;		   /* of the segments apart, the one that takes it */
+	uint32_t turn;		   /* among those that are moved in a given order */
 	struct sv_unit unit;
 };
 
@@ -50,6 +51,8 @@ struct pass {
 	uint32_t segments[VICTIMS];
 	uint32_t apart[APART_MOST]; /* segments that took survivors */
 	uint32_t apart_count;
+	bool listed;  /* units in a given order, and no victims */
+	bool stopped; /* go_on said no while survivors were written */
 	bool squeeze; /* what units take beyond their live blocks is what is to be won */
 	bool (*go_on)(struct sv_store *s); /* asked between requests; NULL: whatever happens */
 	uint32_t sent_moves;		   /* of units in parts that were written */
@@ -316,6 +319,13 @@ static int by_head_and_lba(const void *a, const void *b)
 	return x->lba < y->lba ? -1 : x->lba > y->lba;
 }
 
+static int by_turn(const void *a, const void *b)
+{
+	const struct survivor *x = a, *y = b;
+
+	return x->turn < y->turn ? -1 : x->turn > y->turn;
+}
+
 /* A head apart with room for records and a unit; a new segment where it has none. */
 static int roll_apart(struct sv_store *s, struct sv_apart *head, uint32_t bytes)
 {
@@ -507,6 +517,10 @@ static unsigned sort_survivors(struct sv_store *s, struct pass *p)
 	uint64_t least = least_part(s), bytes[SV_APARTS] = {0};
 	bool parted;
 
+	if (p->listed && p->count)
+		qsort(p->v, p->count, sizeof(p->v[0]), by_turn);
+	if (p->listed)
+		return 1;
 	for (uint32_t i = 0; i < p->count; i++) {
 		struct survivor *k = &p->v[i];
 
@@ -535,6 +549,7 @@ static int write_survivors(struct sv_store *s, struct pass *p)
 	}
 	if (r == -EINTR) { /* M5 */
 		p->move_count = p->sent_moves;
+		p->stopped = true;
 		r = 0;
 	} else if (r == 0 && part.buf && part.records) {
 		r = sv_part_append_apart(s, &part, &s->apart[p->head]);
@@ -646,7 +661,7 @@ static int pass_run(struct sv_store *s, struct pass *p, unsigned victims)
 		r = write_survivors(s, p);
 	if (r == 0)
 		r = publish(s, p);
-	if (r == 0 && victims)
+	if (r == 0 && (victims || p->listed))
 		close_victims(s, p, victims);
 	return r;
 }
@@ -699,46 +714,84 @@ int sv_clean_idle(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *r
 	return r == -EINTR ? 0 : r;
 }
 
-/* One leaf; `*lba` moves behind it. */
-static int slack_of_leaf(struct sv_store *s, uint64_t *lba, struct sv_need *need)
-{
-	struct sv_page *leaf;
-	int r = sv_map_next(&s->map, *lba, lba, need);
+/* ---- units in a given order ---- */
 
-	if (r < 0 || *lba >= s->blocks)
-		return r;
-	r = sv_map_page(&s->map, 0, *lba / SV_PAGE_ENTRIES, false, &leaf, need);
-	if (r < 0)
-		return r;
-	if (leaf)
-		sv_leaf_slack(leaf, &s->segs);
-	*lba = (*lba / SV_PAGE_ENTRIES + 1) * SV_PAGE_ENTRIES;
-	return 0;
+/* It may have gone since it was listed, or be damaged: then it stays where it is. */
+static int take_listed(struct sv_store *s, struct pass *p, const struct sv_set_unit *u,
+		       const uint8_t *bytes)
+{
+	struct sv_binding bind = {.store_id = s->anchor.store_id,
+				  .generation = u->generation,
+				  .place = u->place,
+				  .subject = u->lba};
+	struct sv_head head = {.generation = u->generation,
+			       .segment = (uint32_t)(u->place / s->anchor.segment_bytes)};
+	struct sv_record rec = {.type = SV_REC_DATA, .lba = u->lba, .stored_bytes = u->stored};
+	uint32_t before = p->count;
+	struct sv_unit unit;
+	int r;
+
+	if (sv_unit_verify(&bind, bytes, u->stored, &unit) < 0 || !unit.blocks)
+		return 0;
+	rec.blocks = unit.blocks;
+	r = keep_unit(s, p, &head, &rec, u->place, bytes);
+	if (p->count > before)
+		p->v[before].turn = u->turn;
+	return r;
 }
 
-int sv_find_slack(struct sv_store *s)
+/* Those that lie near each other, in one go; sorted by place. */
+static int read_listed(struct sv_store *s, struct pass *p, const struct sv_set_unit *u,
+		       uint32_t count, uint32_t *ret_count)
 {
-	uint64_t lba = 0;
-	int r = 0;
+	uint64_t from = sv_align_down(u[0].place, s->geo.sector_bytes);
+	uint64_t end = u[0].place + u[0].stored;
+	uint64_t most = sv_min64(IDLE_PART_BYTES, s->anchor.segment_bytes);
+	uint64_t segment = from / s->anchor.segment_bytes;
+	uint32_t n = 1;
+	int r;
 
-	if (s->slack_known)
-		return 0;
-	pthread_mutex_lock(&s->commit); /* the map stands still */
-	pthread_mutex_lock(&s->lock);
-	for (uint64_t i = 0; i < s->segs.count; i++)
-		s->segs.v[i].slack = 0;
-	while (r == 0 && lba < s->blocks) {
-		struct sv_need need;
+	for (; n < count && u[n].place + u[n].stored <= from + most &&
+	       u[n].place <= end + sv_seek_bytes(s) &&
+	       u[n].place / s->anchor.segment_bytes == segment;
+	     n++)
+		end = sv_max64(end, u[n].place + u[n].stored);
+	*ret_count = n;
+	if (p->go_on && !p->go_on(s))
+		return -EINTR;
+	end = sv_align_up(end, s->geo.sector_bytes);
+	r = sv_io_read(s, p->victim, end - from, from);
+	if (r < 0)
+		return r == -EIO ? 0 : r; /* they stay where they are */
+	atomic_fetch_add_explicit(&s->tally.stick_read, end - from, memory_order_relaxed);
+	for (uint32_t i = 0; r == 0 && i < n; i++)
+		r = take_listed(s, p, &u[i], p->victim + (u[i].place - from));
+	return r;
+}
 
-		r = slack_of_leaf(s, &lba, &need);
-		if (r != -EAGAIN)
-			continue;
-		pthread_mutex_unlock(&s->lock);
-		r = sv_fault_or_lose(s, &need); /* what is lost has no slack */
-		pthread_mutex_lock(&s->lock);
-	}
-	s->slack_known = r == 0;
-	pthread_mutex_unlock(&s->lock);
-	pthread_mutex_unlock(&s->commit);
+int sv_clean_move(struct sv_store *s, struct sv_set_unit *units, uint32_t count,
+		  bool (*go_on)(struct sv_store *s), uint64_t *ret_bytes)
+{
+	uint64_t before = s->ledger.cleaner_bytes;
+	struct pass *p;
+	int r = pass_new(s, &p);
+
+	*ret_bytes = 0;
+	if (r < 0)
+		return r;
+	p->listed = true;
+	p->go_on = go_on;
+	for (uint32_t i = 0; i < count; i++)
+		units[i].turn = i;
+	if (count)
+		qsort(units, count, sizeof(units[0]), sv_set_by_place);
+	for (uint32_t i = 0, n; r == 0 && i < count; i += n)
+		r = read_listed(s, p, &units[i], count - i, &n);
+	if (r == 0)
+		r = pass_run(s, p, 0);
+	if (r == 0 && p->stopped)
+		r = -EINTR;
+	pass_free(s, p);
+	*ret_bytes = s->ledger.cleaner_bytes - before;
 	return r;
 }

@@ -131,6 +131,7 @@ enum sv_record_type {
 	SV_REC_LOSS = 16,	/* with OPEN: flushed batches that recovery missed */
 	SV_REC_SKIPPABLE = 128, /* from here on a record has its length, and may be skipped */
 	SV_REC_HISTORY = 128,	/* with ROOT: history.h */
+	SV_REC_BOOT_SET = 129,	/* with ROOT: bootset.h */
 };
 
 /* What a root says. Entries as in the map. */

@@ -191,6 +191,21 @@ static struct sv_host_key host_key(const struct plan *plan, unsigned i)
 				    .len_bytes = sv_entry_stored(plan->entry[i])};
 }
 
+/* The same out of what was read ahead of a guest that starts. */
+static unsigned read_swept(struct job *j, unsigned i)
+{
+	struct sv_host_key key = host_key(j->plan, i);
+	unsigned n = run_of(j->plan, i, j->blocks);
+
+	if (!sv_sweep_read(j->s, key.place, key.len_bytes, j->x->io) ||
+	    deliver(j, i, n, j->x->io) < 0)
+		return 0;
+	if (j->s->host)
+		sv_host_offer(j->s->host, &key, j->x->io);
+	memset(&j->plan->entry[i], 0, n * sizeof(j->plan->entry[0]));
+	return n;
+}
+
 /* Block i, and those of its unit that follow, without the stick; how many, 0: none. */
 static unsigned read_cached(struct job *j, unsigned i)
 {
@@ -216,7 +231,7 @@ static unsigned read_cached(struct job *j, unsigned i)
 			return n;
 		}
 	}
-	return 0;
+	return read_swept(j, i);
 }
 
 /* Reads the units of blocks [first, ...) that lie one behind the other in one go; says how many
@@ -302,6 +317,21 @@ static int plan_with_faults(struct sv_store *s, uint8_t *dst, uint64_t lba, unsi
 	return r;
 }
 
+/* Requests of a megabyte are a copy's or a check's, not a start's. */
+static void note_need(struct sv_store *s, const struct plan *plan, uint64_t lba, unsigned blocks)
+{
+	unsigned first = 0;
+
+	if (blocks == SV_READ_MAX_BLOCKS)
+		return;
+	for (unsigned i = 0; i <= blocks; i++)
+		if (i == blocks || !plan->entry[i]) {
+			if (i > first)
+				sv_boot_note(&s->boot_run, lba + first, i - first, sv_now_ms());
+			first = i + 1;
+		}
+}
+
 static int read_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned blocks, bool caches)
 {
 	struct plan plan;
@@ -312,6 +342,8 @@ static int read_blocks(struct sv_store *s, uint8_t *dst, uint64_t lba, unsigned 
 	assert(blocks <= SV_READ_MAX_BLOCKS);
 	for (unsigned attempt = 0; attempt < RETRIES; attempt++) {
 		r = plan_with_faults(s, dst, lba, blocks, &plan);
+		if (r == 0 && caches && attempt == 0)
+			note_need(s, &plan, lba, blocks);
 		if (r < 0 || all_served(&plan, blocks))
 			break;
 		j.x = sv_scratch_get(s); /* not kept over a fault, which takes one, too */

@@ -348,18 +348,21 @@ static int adopt_tail(struct sv_store *s, const struct sv_walk *w, const struct 
 	return 0;
 }
 
-/* H1 of history.c. */
+/* H1 of history.c, B4 of bootset.c. */
 static int read_history(struct sv_store *s, const struct sv_walk *w)
 {
 	int r = 0;
 
 	s->history = (struct sv_history){0};
+	sv_boot_free(&s->boot);
 	for (size_t i = 0; r == 0 && i < w->count; i++) {
 		struct sv_head h;
 
 		r = sv_head_peek(w->v[i].raw, w->v[i].raw_bytes, &h);
-		if (r == 0)
+		if (r == 0) {
 			sv_history_take(&s->history, &h, w->v[i].raw, true);
+			sv_boot_take(&s->boot, &h, w->v[i].raw);
+		}
 	}
 	return r;
 }

@@ -61,8 +61,10 @@ static void read_history(struct sv_repair *r)
 		if (!(f->flags & (SV_BATCH_ROOT | SV_BATCH_OPEN | SV_BATCH_CLOSE)) ||
 		    sv_scan_raw(r->s->dev, &r->s->geo, f, &raw) < 0)
 			continue;
-		if (sv_head_peek(raw, f->head_bytes, &h) == 0)
+		if (sv_head_peek(raw, f->head_bytes, &h) == 0) {
 			sv_history_take(&r->s->history, &h, raw, true);
+			sv_boot_take(&r->s->boot, &h, raw);
+		}
 		free(raw);
 	}
 }

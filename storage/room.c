@@ -87,7 +87,7 @@ static uint64_t map_segments(const struct sv_store *s)
 	uint64_t pages = 1 + s->blocks / (SV_PAGE_ENTRIES - 1);
 
 	pages = sv_min64(pages, s->map.pool_pages) + s->segs.limit / SV_USAGE_PER_PAGE;
-	return segments_for(s, pages * PAGE_WORST_BYTES + sv_history_limit(s));
+	return segments_for(s, pages * PAGE_WORST_BYTES + sv_root_bytes(s));
 }
 
 uint64_t sv_reserve_segments(const struct sv_store *s)
@@ -198,13 +198,25 @@ static uint64_t needed_segments(const struct sv_store *s)
 	uint64_t pages = s->map.dirty_pages + 2ull * (s->arena.slots - s->arena.free_slots);
 
 	pages = sv_min64(pages, s->map.pool_pages) + 4 + s->segs.count / SV_USAGE_PER_PAGE;
-	return group_segments(s) + 2 +
-	       segments_for(s, pages * PAGE_WORST_BYTES + sv_history_limit(s));
+	return group_segments(s) + 2 + segments_for(s, pages * PAGE_WORST_BYTES + sv_root_bytes(s));
 }
 
 static uint64_t wanted_segments(const struct sv_store *s)
 {
 	return needed_segments(s) + quarantine_segments(s); /* N1 */
+}
+
+bool sv_has_spare(struct sv_store *s, uint64_t bytes)
+{
+	uint64_t more = bytes / sv_dense_bytes(s) + 1 + PASS_SEGMENTS;
+	bool has;
+
+	do {
+		pthread_mutex_lock(&s->lock);
+		has = s->segs.free >= wanted_segments(s) + more;
+		pthread_mutex_unlock(&s->lock);
+	} while (!has && sv_grow_ahead(s));
+	return has;
 }
 
 static bool has_enough(const struct sv_store *s)

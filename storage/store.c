@@ -465,6 +465,8 @@ static bool idle_work(struct sv_store *s)
 	pthread_mutex_lock(&s->cleaning);
 	if (is_idle(s) && sv_wants_idle_clean(s, ready_wanted(s)))
 		(void)sv_clean_idle(s, is_idle, &done);
+	if (!done && is_idle(s))
+		(void)sv_boot_pack(s, is_idle, &done);
 	if (!done && s->geo.first_write_costs && !sv_is_ready(s, ready_wanted(s)))
 		(void)(sv_convert_one(s, is_quiet, &done) == 0 && (done || sv_grow_ahead(s)));
 	pthread_mutex_unlock(&s->cleaning);
@@ -496,6 +498,7 @@ static void *keeper(void *arg)
 			did = idle_work(s);
 		if (!due && !did)
 			sv_scrub_tick(s);
+		sv_boot_tick(s);
 		pthread_mutex_lock(&s->lock);
 		if (s->stopping || did || (batch_due(s) && !s->seal_error))
 			continue;
@@ -578,6 +581,7 @@ static void init_locks(struct sv_store *s)
 
 void sv_store_free(struct sv_store *s)
 {
+	sv_boot_end(s); /* a sweep may be under way */
 	sv_host_close(s->host);
 	sv_reads_free(s);
 	sv_map_free(&s->map);
@@ -641,6 +645,7 @@ int sv_store_new(struct sv_dev *dev, const struct sv_open_options *opts,
 		return -ENOMEM;
 	sv_io_init(s, dev);
 	init_locks(s);
+	sv_boot_begin(s, opts && opts->boot_set && !opts->read_only);
 	r = sv_dev_geometry(dev, &s->geo);
 	if (r == 0) {
 		defaults(s, opts);
@@ -671,6 +676,8 @@ int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
 	if (r == 0)
 		sv_cache_open(s);
 	sv_watch_all(s);
+	if (r == 0)
+		sv_sweep_start(s);
 	if (r == 0 && s->opts.read_only)
 		s->state = SV_READ_ONLY;
 	else if (r == 0)
@@ -726,8 +733,12 @@ int sv_store_close(struct sv_store *s)
 	int r = 0;
 
 	stop_keeper(s);
+	sv_sweep_forget(s);
 	if (!s->opts.read_only) {
+		sv_boot_finish(s);
 		r = sv_store_flush(s);
+		if (r == 0)
+			sv_boot_pack_rest(s);
 		if (r == 0)
 			r = sv_store_checkpoint(s);
 		if (r == 0)
@@ -746,6 +757,7 @@ void sv_store_abandon(struct sv_store *s)
 	if (!s)
 		return;
 	stop_keeper(s);
+	sv_sweep_forget(s);
 	dev = s->dev;
 	sv_store_free(s);
 	sv_dev_close(dev);

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "batch.h"
+#include "bootset.h"
 #include "cache_host.h"
 #include "cache_ram.h"
 #include "format.h"
@@ -15,6 +16,7 @@
 #include "map.h"
 #include "segs.h"
 #include "stickvm/store.h"
+#include "sweep.h"
 #include "unit.h"
 
 /*
@@ -93,6 +95,7 @@ struct sv_turns {
 	pthread_mutex_t lock;
 	pthread_cond_t none;	    /* no read of a guest is under way */
 	unsigned reading;	    /* those that are */
+	unsigned ahead;		    /* of them, those that wait for what is read ahead (R4) */
 	uint64_t ended_us;	    /* when the last one ended */
 	uint64_t shared_us;	    /* when one came while another was */
 	uint32_t piece_bytes;	    /* what others take at a time */
@@ -252,6 +255,10 @@ struct sv_store {
 	struct sv_scrub scrub;
 	struct sv_ledger ledger, ledger_at_open;
 	struct sv_history history; /* under lock */
+	struct sv_boot_set boot;   /* under lock */
+	struct sv_boot_run boot_run;
+	struct sv_boot_pack boot_pack;
+	struct sv_sweep sweep;
 	struct sv_recovery recovery;
 };
 
@@ -266,6 +273,9 @@ static inline bool sv_is_detached(const struct sv_store *s)
  * waits for are `first`: everything else lets them pass. *ret_us: how long the device worked. */
 int sv_io_read(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place);
 int sv_io_read_first(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place);
+/* In one command when it is its turn, ahead of a guest; *took_us: by the last one, and by this. */
+int sv_io_read_ahead(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t place,
+		     uint64_t *took_us);
 int sv_io_write(struct sv_store *s, const void *buf, uint64_t len_bytes, uint64_t place,
 		uint64_t *ret_us);
 int sv_io_flush(struct sv_store *s);
@@ -280,8 +290,15 @@ void sv_turns_free(struct sv_store *s);
 /* Around a guest's read of the device. */
 void sv_turns_read_begins(struct sv_store *s);
 void sv_turns_read_ends(struct sv_store *s);
+/* Around a guest's wait for what is read ahead (R4). */
+void sv_turns_ahead_begins(struct sv_store *s);
+void sv_turns_ahead_ends(struct sv_store *s);
 /* Lets them pass, after a piece that took `last_us`; returns how long that was. */
 uint64_t sv_turns_wait(struct sv_store *s, uint64_t last_us);
+/* The same for what is read ahead. */
+void sv_turns_wait_ahead(struct sv_store *s, uint64_t last_us);
+/* How long no guest's read was at the device. */
+uint64_t sv_turns_alone_us(struct sv_store *s);
 /* How long the next piece is to be; what one took. */
 uint32_t sv_turns_piece(struct sv_store *s);
 void sv_turns_took(struct sv_store *s, uint32_t len_bytes, uint64_t took_us);
@@ -403,6 +420,8 @@ int sv_make_room(struct sv_store *s);
 /* Cleaning ahead of need is due: growth is over, and less is free than what the store needs and
  * `more_bytes` of log (but no more than a sixty-fourth of all segments). Call without locks. */
 bool sv_wants_idle_clean(struct sv_store *s, uint64_t more_bytes);
+/* Whether so much can be written that nobody needs; grows where it can. With cleaning held. */
+bool sv_has_spare(struct sv_store *s, uint64_t bytes);
 /* One step of idle work; false when there is none. */
 bool sv_keep_room(struct sv_store *s);
 /* Writes zeros once over a segment (place.h: first_write_costs); -EINTR when go_on says no. */
@@ -435,14 +454,18 @@ int sv_clean_pass(struct sv_store *s, bool squeeze, bool *ret_progress);
 /* One pass in idle time, over what is worth it; given up between two requests when go_on says no.
  * With cleaning held. */
 int sv_clean_idle(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *ret_progress);
-/* Walks the map once a session to know what such units take. Call without locks. */
-int sv_find_slack(struct sv_store *s);
+/* Moves units one behind the other, in this order, as survivors; the list is sorted meanwhile. Says
+ * how much was written, also where go_on or an error ended it. With cleaning held. */
+int sv_clean_move(struct sv_store *s, struct sv_set_unit *units, uint32_t count,
+		  bool (*go_on)(struct sv_store *s), uint64_t *ret_bytes);
 
 /* ---- victim.c: which segments are cleaned ---- */
 /* The best victim that is not among those chosen; 0: none is worth it. With lock held. */
 uint32_t sv_choose_victim(struct sv_store *s, const uint32_t *chosen, unsigned count, bool squeeze);
 /* Looks at how much of it died. With lock held. */
 void sv_segs_watch(const struct sv_store *s, struct sv_seg *seg);
+/* Walks the map once a session to know what units take that are mostly dead. Call without locks. */
+int sv_find_slack(struct sv_store *s);
 /* At an open: begins to watch all segments. */
 void sv_watch_all(struct sv_store *s);
 
@@ -459,6 +482,9 @@ struct sv_walk {
 	struct sv_walked *v;
 	size_t count, capacity;
 	uint8_t *buf; /* one segment, aligned */
+	/* Read along with a header, where a seek costs as much; 0 bytes most: it is not done. */
+	uint8_t *ahead;
+	uint64_t ahead_place, ahead_bytes, ahead_most;
 	uint64_t bytes_read;
 	uint64_t header_bytes; /* kept in memory */
 	uint64_t lost_flushed;
@@ -531,6 +557,11 @@ static inline uint32_t sv_history_limit(const struct sv_store *s)
 	uint64_t most = sv_min64(SV_HISTORY_MAX_BYTES, s->anchor.segment_bytes / 32);
 
 	return (uint32_t)sv_max64(most, SV_HISTORY_LEAST_BYTES);
+}
+/* Records of a root beside ROOT. */
+static inline uint32_t sv_root_bytes(const struct sv_store *s)
+{
+	return sv_history_limit(s) + sv_boot_limit(s);
 }
 
 /* ---- status.c ---- */

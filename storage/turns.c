@@ -15,6 +15,8 @@
  *     that read without a pause leave half of the stick's time, and a flush that waits for its
  *     writes returns.
  * R3  Who waits here holds locks that a guest's read never takes (`commit`, `writing`, `cleaning`).
+ * R4  What is read ahead (sweep.c) is a piece like others, but while a guest waits for it: then it
+ *     waits for nobody, and others wait for it.
  *
  * A piece is one command where that is known (geometry.max_io_bytes), and as long as makes a
  * command's fixed cost a fiftieth of it: shorter ones would slow writes down, longer ones reads.
@@ -81,6 +83,28 @@ void sv_turns_read_ends(struct sv_store *s)
 	pthread_mutex_unlock(&t->lock);
 }
 
+void sv_turns_ahead_begins(struct sv_store *s)
+{
+	struct sv_turns *t = &s->turns;
+
+	pthread_mutex_lock(&t->lock);
+	t->reading++;
+	t->ahead++;
+	pthread_cond_broadcast(&t->none);
+	pthread_mutex_unlock(&t->lock);
+}
+
+void sv_turns_ahead_ends(struct sv_store *s)
+{
+	struct sv_turns *t = &s->turns;
+
+	pthread_mutex_lock(&t->lock);
+	t->ahead--;
+	if (--t->reading == 0)
+		pthread_cond_broadcast(&t->none);
+	pthread_mutex_unlock(&t->lock);
+}
+
 /* Until then no piece begins, as far as is known now; 0: one may. With the lock held. */
 static uint64_t wait_until(const struct sv_turns *t, uint64_t now_us, uint64_t end_us)
 {
@@ -91,14 +115,14 @@ static uint64_t wait_until(const struct sv_turns *t, uint64_t now_us, uint64_t e
 	return t->ended_us + PAUSE_US > now_us ? sv_min64(t->ended_us + PAUSE_US, end_us) : 0;
 }
 
-uint64_t sv_turns_wait(struct sv_store *s, uint64_t last_us)
+static uint64_t let_pass(struct sv_store *s, uint64_t last_us, bool ahead)
 {
 	struct sv_turns *t = &s->turns;
 	uint64_t start_us = sv_now_us(), now_us = start_us, until_us;
 	uint64_t end_us = start_us + sv_max64(last_us, PATIENCE_LEAST_US);
 
 	pthread_mutex_lock(&t->lock);
-	while ((until_us = wait_until(t, now_us, end_us)) != 0) {
+	while (!(ahead && t->ahead) && (until_us = wait_until(t, now_us, end_us)) != 0) {
 		struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
 					 .tv_nsec = (long)(until_us % 1000000 * 1000)};
 
@@ -107,6 +131,27 @@ uint64_t sv_turns_wait(struct sv_store *s, uint64_t last_us)
 	}
 	pthread_mutex_unlock(&t->lock);
 	return now_us - start_us;
+}
+
+uint64_t sv_turns_wait(struct sv_store *s, uint64_t last_us)
+{
+	return let_pass(s, last_us, false);
+}
+
+void sv_turns_wait_ahead(struct sv_store *s, uint64_t last_us)
+{
+	let_pass(s, last_us, true);
+}
+
+uint64_t sv_turns_alone_us(struct sv_store *s)
+{
+	struct sv_turns *t = &s->turns;
+	uint64_t alone_us;
+
+	pthread_mutex_lock(&t->lock);
+	alone_us = t->reading ? 0 : sv_now_us() - t->ended_us;
+	pthread_mutex_unlock(&t->lock);
+	return alone_us;
 }
 
 /* From the shortest times of both lengths: T = cost + bytes / rate. With the lock held. */

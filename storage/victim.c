@@ -16,6 +16,8 @@
  * V3  Nothing of it is on the stick but `last_seq`, which is there for the gate: at an open, a
  *     segment of which nothing died for long has been watched for as long.
  */
+#include <errno.h>
+
 #include "store_impl.h"
 
 #define VISITS_MAX 4u
@@ -120,4 +122,48 @@ void sv_watch_all(struct sv_store *s)
 		seg->watched_since =
 			s->segs.clock - sv_min64(s->segs.clock, quiet * a_batch); /* V3 */
 	}
+}
+
+/* One leaf; `*lba` moves behind it. */
+static int slack_of_leaf(struct sv_store *s, uint64_t *lba, struct sv_need *need)
+{
+	struct sv_page *leaf;
+	int r = sv_map_next(&s->map, *lba, lba, need);
+
+	if (r < 0 || *lba >= s->blocks)
+		return r;
+	r = sv_map_page(&s->map, 0, *lba / SV_PAGE_ENTRIES, false, &leaf, need);
+	if (r < 0)
+		return r;
+	if (leaf)
+		sv_leaf_slack(leaf, &s->segs);
+	*lba = (*lba / SV_PAGE_ENTRIES + 1) * SV_PAGE_ENTRIES;
+	return 0;
+}
+
+int sv_find_slack(struct sv_store *s)
+{
+	uint64_t lba = 0;
+	int r = 0;
+
+	if (s->slack_known)
+		return 0;
+	pthread_mutex_lock(&s->commit); /* the map stands still */
+	pthread_mutex_lock(&s->lock);
+	for (uint64_t i = 0; i < s->segs.count; i++)
+		s->segs.v[i].slack = 0;
+	while (r == 0 && lba < s->blocks) {
+		struct sv_need need;
+
+		r = slack_of_leaf(s, &lba, &need);
+		if (r != -EAGAIN)
+			continue;
+		pthread_mutex_unlock(&s->lock);
+		r = sv_fault_or_lose(s, &need); /* what is lost has no slack */
+		pthread_mutex_lock(&s->lock);
+	}
+	s->slack_known = r == 0;
+	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&s->commit);
+	return r;
 }

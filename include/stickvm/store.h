@@ -37,6 +37,8 @@ struct sv_open_options {
 	uint32_t unit_bytes;	/* largest compressed unit; default 16 KiB, at most 64 KiB;
 				 * sv_unit_bytes has it for a stick that was measured */
 	enum sv_codec codec;	/* of guest data on the way in */
+	bool boot_set;		/* a guest starts from it: what it reads until it has settled is
+				 * recorded, and what earlier starts read is read ahead of it */
 	const char *host;	/* who runs it, kept in the session record; NULL: unknown */
 	/* What is read is kept: expanded in memory, and as it lies on the stick in encrypted files
 	 * on this host, where it survives the session. */

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "bootset.h"
 #include "doc_table.h"
 #include "history.h"
 #include "small_store.h"
@@ -54,6 +55,7 @@ static const struct {
 	{"Past session", SV_HISTORY_SESSION_BYTES},
 	{"Past host", SV_HISTORY_HOST_BYTES},
 	{"Slow segment", SV_HISTORY_SLOW_BYTES},
+	{"BOOT SET", SV_BOOT_FIXED_BYTES},
 	{"Unit", SV_UNIT_HEAD_BYTES},
 	{"Usage", SV_USAGE_BYTES},
 	{"Container header", 128},
