@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # check: damage is found, named by range, place and file; --repair mends what can be proven.
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 stick=$work/stick
 mkdir "$stick"
