@@ -128,6 +128,28 @@ works "$vm" check one --repair
 says 'no damage found'
 works "$vm" check one --deep
 
+# Both copies: nothing says any more what lies where in the file. It is said, and left as it is.
+cp "$store" "$work/whole"
+beyond_repair() { # PATTERN PLACE...: a byte turns at each
+	local at before said=$1
+	cp "$work/whole" "$store"
+	for at in "${@:2}"; do
+		turn "$store" "$at"
+	done
+	before=$(sha256sum <"$store")
+	refused 4 "one: $said; .*restore it from a backup" "$vm" check one
+	refused 4 "one: $said; .*restore it from a backup" "$vm" check one --repair
+	refused 4 "one: $said; .*restore it from a backup" "$vm" mount one "$work/mnt"
+	works "$vm" list --json
+	json 'j["vms"][0]["state"]' damaged
+	[ "$(sha256sum <"$store")" = "$before" ] || die "what cannot be mended was changed"
+}
+beyond_repair 'the headers of .*/disk are damaged' 20 $((32768 + 20))
+beyond_repair 'the headers of .*/disk are damaged' 1 $((32768 + 130))
+beyond_repair '.*/disk holds no disk of stickvm' 1 $((32768 + 1))
+cp "$work/whole" "$store"
+works "$vm" check one --deep
+
 # Without debugfs it says so.
 if [ "$(id -u)" = 0 ] && command -v unshare >/dev/null; then
 	for at in $(place_of "$work/other"); do
