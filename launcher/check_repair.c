@@ -112,9 +112,11 @@ static int rebuild_place(struct stick *stick, const struct vm *vm,
 	struct sv_dev *dev = NULL;
 	int rc = path ? sv_place_open(path, false, &dev) : -ENOMEM;
 
+	if (rc < 0)
+		rc = path ? vm_store_fail_place(err, vm, path, rc) : fail(vm, rc, err);
 	free(path);
 	if (rc < 0)
-		return fail(vm, rc, err);
+		return rc;
 	rc = rebuild(dev, vm, plan, keeping, ret_result, err);
 	sv_dev_close(dev);
 	return rc;

@@ -47,8 +47,7 @@ static int fail_locked(struct err *err, const struct vm *vm, const char *path)
 		       vm->name, known ? " (" : "", known ? who : "", known ? ")" : "");
 }
 
-/* What an errno of sv_place_open means for the user. */
-static int fail_place(struct err *err, const struct vm *vm, const char *path, int rc)
+int vm_store_fail_place(struct err *err, const struct vm *vm, const char *path, int rc)
 {
 	switch (rc) {
 	case -ENOENT:
@@ -101,7 +100,7 @@ static int fail_store(struct err *err, const struct vm *vm, const char *why, int
 			       "changed, see 'stickvm help check'",
 			       vm->name, why);
 	case -EBUSY:
-		return fail_place(err, vm, "", rc);
+		return vm_store_fail_place(err, vm, "", rc);
 	default:
 		return err_set(err, file_status(rc), "%s: the disk cannot be opened: %s%s%s; %s",
 			       vm->name, strerror(-rc), why[0] ? ": " : "", why, file_advice(rc));
@@ -172,7 +171,7 @@ int vm_store_open_after(const struct stick *stick, const struct vm *vm,
 						      stick->measured.random_read_us);
 	rc = sv_place_open(path, mine.read_only, &dev);
 	if (rc < 0) {
-		fail_place(err, vm, path, rc);
+		vm_store_fail_place(err, vm, path, rc);
 		free(path);
 		return -1;
 	}

@@ -48,5 +48,7 @@ int vm_store_close(struct stick *stick, const struct vm *vm, struct sv_store *st
 
 /* One line for a failed call of the engine on the disk of `vm`; returns -1. */
 int vm_store_fail(struct err *err, const struct vm *vm, int rc);
+/* Of sv_place_open: its status and line for the disk at `path`. */
+int vm_store_fail_place(struct err *err, const struct vm *vm, const char *path, int rc);
 
 #endif

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Bad input: each gets one clear line and the documented exit status, and loses nothing.
 # test-locks: none
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 stick=$work/stick
 mkdir "$stick" "$work/mnt" "$work/fs" "$work/sim" "$work/bare"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The cache on the host: it survives a restart, serves what it has, and may be removed at any time.
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 stick=$work/stick mnt=$work/mnt
 mkdir "$stick" "$mnt"

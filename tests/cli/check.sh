@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # check: damage is found, named by range, place and file; --repair mends what can be proven.
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 stick=$work/stick
 mkdir "$stick"
@@ -126,6 +126,28 @@ refused 4 'one: 2 findings; ' "$vm" check one --deep
 says "a copy of a container's header does not verify"
 works "$vm" check one --repair
 says 'no damage found'
+works "$vm" check one --deep
+
+# Both copies: nothing says any more what lies where in the file. It is said, and left as it is.
+cp "$store" "$work/whole"
+beyond_repair() { # PATTERN PLACE...: a byte turns at each
+	local at before said=$1
+	cp "$work/whole" "$store"
+	for at in "${@:2}"; do
+		turn "$store" "$at"
+	done
+	before=$(sha256sum <"$store")
+	refused 4 "one: $said; .*restore it from a backup" "$vm" check one
+	refused 4 "one: $said; .*restore it from a backup" "$vm" check one --repair
+	refused 4 "one: $said; .*restore it from a backup" "$vm" mount one "$work/mnt"
+	works "$vm" list --json
+	json 'j["vms"][0]["state"]' damaged
+	[ "$(sha256sum <"$store")" = "$before" ] || die "what cannot be mended was changed"
+}
+beyond_repair 'the headers of .*/disk are damaged' 20 $((32768 + 20))
+beyond_repair 'the headers of .*/disk are damaged' 1 $((32768 + 130))
+beyond_repair '.*/disk holds no disk of stickvm' 1 $((32768 + 1))
+cp "$work/whole" "$store"
 works "$vm" check one --deep
 
 # Without debugfs it says so.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # create: sizes, the machine, import, ISO, a raw place; all of a VM or nothing.
 # test-locks: none
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 stick=$work/stick
 mkdir "$stick" "$work/mnt"

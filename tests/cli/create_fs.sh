@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A whole life of a VM's files on each file system that a stick may have: exFAT, NTFS, ext4.
 # test-locks: none
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 mkdir "$work/fs" "$work/mnt"
 head -c 9M /dev/urandom >"$work/image"

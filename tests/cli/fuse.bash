@@ -2,7 +2,7 @@
 # fuse.bash: a stick in a folder and a VM's disk mounted from it, for the fuse_*.sh scripts.
 
 set -euo pipefail
-: "${BIN:?the folder of the program under test}"
+: "${SRC:?the source tree}" "${BIN:?the folder of the programs under test}"
 
 T=$(mktemp -d "${TMPDIR:-/tmp}/stickvm-fuse.XXXXXX")
 STICK=$T/stick

@@ -7,7 +7,7 @@ if [ -z "${OWN_NAMESPACE:-}" ]; then
 	exec env OWN_NAMESPACE=1 unshare --mount --propagation private bash "$0"
 fi
 # shellcheck source-path=SCRIPTDIR source=../support/cli.sh
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 mnt=$work/mnt
 mkdir "$mnt" "$work/disk" "$work/disk2" "$work/other" "$work/second"

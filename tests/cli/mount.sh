@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # mount and umount: the disk as a file, in use by one only, closed when umount returns.
 # test-locks: none
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 stick=$work/stick mnt=$work/mnt
 mkdir "$stick" "$mnt" "$work/mnt2"

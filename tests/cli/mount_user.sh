@@ -5,7 +5,7 @@
 if [ -z "${OWN_NAMESPACE:-}" ]; then
 	exec env OWN_NAMESPACE=1 unshare --mount --propagation private bash "$0"
 fi
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 command -v fusermount3 >/dev/null || die "fusermount3 is missing"
 mknod "$work/fuse" c 10 229

@@ -3,7 +3,7 @@
 # probe on simulated sticks with their real latency: quick in time, what is kept and used, slower
 # than before, fakes, a test of capacity that is killed.
 # test-labels: once
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 export XDG_STATE_HOME=$work/state
 sim=$work/sim fs=$work/fs

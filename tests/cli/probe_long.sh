@@ -3,7 +3,7 @@
 # probe --quick on simulated sticks with their real latency: under 20 s, and right. A host that is
 # busy hides 100 us and more, so each gets three tries; the time counts in all of them.
 # test-labels: once long
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 export XDG_STATE_HOME=$work/state
 sim=$work/sim fs=$work/fs

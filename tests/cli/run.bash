@@ -2,7 +2,7 @@
 # run.bash: what the tests of `run` and `stop` share: a stick with a small guest, and waiting.
 # shellcheck shell=bash
 # shellcheck source-path=SCRIPTDIR source=../support/cli.sh
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 # Sockets and mounts of these runs lie in a run-time folder of their own.
 export XDG_RUNTIME_DIR=$work/run

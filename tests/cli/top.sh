@@ -4,7 +4,7 @@
 # test-labels: once
 # test-locks: none
 # shellcheck source-path=SCRIPTDIR source=../support/cli.sh
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 stick=$work/stick
 mkdir "$stick" "$work/mnt"

@@ -4,7 +4,7 @@
 # test-labels: once
 # test-locks: none
 # shellcheck source-path=SCRIPTDIR source=../support/wear.bash
-. "$SRC/tests/support/wear.bash"
+. "${SRC:?the source tree}/tests/support/wear.bash"
 
 make_past
 mkdir "$work/mnt"

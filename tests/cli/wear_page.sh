@@ -4,7 +4,7 @@
 # request and without an error; what it shows is the JSON's.
 # test-labels: long once
 # shellcheck source-path=SCRIPTDIR source=../support/wear.bash
-. "$SRC/tests/support/wear.bash"
+. "${SRC:?the source tree}/tests/support/wear.bash"
 
 make_past
 page=$stick/wear.html

@@ -5,7 +5,7 @@
 # it: only with --force, after the user was told what is lost.
 # test-labels: once
 # test-locks: guest
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 sim=$work/sim mnt=$work/mnt loop='' at=''
 mkdir "$sim" "$mnt" "$work/mnt2" "$work/stick1" "$work/stick2" "$work/stick3" "$work/stick4"

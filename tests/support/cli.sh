@@ -2,6 +2,8 @@
 # cli.sh: for scripts that test the program: a work folder, what is undone at the end, expectations.
 # shellcheck shell=bash
 set -euo pipefail
+# Without one of them the scripts' paths would begin at the root.
+: "${SRC:?the source tree}" "${BIN:?the folder of the programs under test}"
 
 vm="$BIN/stickvm"
 work=$(mktemp -d /tmp/stickvm-cli.XXXXXX)

@@ -166,6 +166,13 @@ void memdisk_fini(struct memdisk *disk)
 	free(disk->mapped);
 }
 
+const uint8_t *memdisk_data(struct memdisk *disk)
+{
+	pthread_mutex_lock(&disk->lock);
+	pthread_mutex_unlock(&disk->lock);
+	return disk->data;
+}
+
 static void *serve(void *arg)
 {
 	struct memmount *mount = arg;

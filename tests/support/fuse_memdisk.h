@@ -28,6 +28,9 @@ extern const struct sv_fuse_disk_ops memdisk_ops;
 
 void memdisk_init(struct memdisk *disk, uint64_t size_bytes);
 void memdisk_fini(struct memdisk *disk);
+/* Its data, for a test whose requests were all answered: the answer came through the kernel, which
+ * ThreadSanitizer does not see. */
+const uint8_t *memdisk_data(struct memdisk *disk);
 
 /* A memdisk mounted in a new folder and served by a thread. Failures abort the test. */
 struct memmount {

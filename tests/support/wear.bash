@@ -2,7 +2,7 @@
 # wear.bash: what the tests of `wear` share: a stick with a known past, and the page's figures.
 # shellcheck shell=bash
 # shellcheck source-path=SCRIPTDIR source=cli.sh
-. "$SRC/tests/support/cli.sh"
+. "${SRC:?the source tree}/tests/support/cli.sh"
 
 # A stick with the VM "one", and deleted VMs that wrote a GiB on each of the last 40 days for 600
 # MiB of guests', a week each in the ten weeks 20 weeks ago, and once three years ago.

@@ -117,7 +117,7 @@ static void any_byte_range_reads_back(void **state)
 		assert_int_equal(pread(fds[~i & 1], buf, len, off), len);
 		assert_memory_equal(buf, model + off, len);
 	}
-	assert_memory_equal(mount->disk.data, model, DISK_BYTES);
+	assert_memory_equal(memdisk_data(&mount->disk), model, DISK_BYTES);
 	free(model);
 	free(buf);
 	close(fds[0]);
@@ -256,7 +256,7 @@ static void size_and_folder_are_fixed(void **state)
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_int_equal(st.st_size, DISK_BYTES);
 	close(fd);
-	assert_memory_equal(mount->disk.data, "kept", 4);
+	assert_memory_equal(memdisk_data(&mount->disk), "kept", 4);
 	assert_int_equal(unlink(mount->file), -1);
 	assert_int_equal(errno, EPERM);
 	snprintf(path, sizeof(path), "%s/other", mount->dir);
@@ -397,10 +397,11 @@ static void neighbours_in_a_sector_survive(void **state)
 		{.fd = fd, .off = 200, .len = 400, .count = 2000, .fill = 'b', .step = 512},
 		{.fd = fd, .off = 2 * MIB, .len = 512, .count = 2000, .fill = 'c', .step = 512},
 	};
-	const uint8_t *data = mount->disk.data;
+	const uint8_t *data;
 
 	/* b reaches 88 bytes into the next sector, where a then writes, or has written. */
 	run_writers(writers, 3);
+	data = memdisk_data(&mount->disk);
 	for (unsigned i = 1; i < 2000; i++) {
 		for (unsigned j = 88; j < 200; j++)
 			assert_int_equal(data[512 * i + j], 'a');
@@ -476,7 +477,7 @@ static void stop_loses_no_request(void **state)
 	sv_fuse_stop(mount.fuse);
 	assert_int_equal(pthread_join(thread, &done), 0);
 	assert_int_equal((intptr_t)done, 8);
-	assert_memory_equal(mount.disk.data, "taken up", 8);
+	assert_memory_equal(memdisk_data(&mount.disk), "taken up", 8);
 	assert_int_equal(memmount_end(&mount), 0);
 }
 

@@ -126,7 +126,7 @@ static void held_until_attached(void **state)
 		assert_int_equal(clients[i].error, 0);
 	for (unsigned i = 4; i < CLIENTS; i += 5)
 		for (unsigned at = 0; at < 65536; at += 4095)
-			assert_int_equal(mount.disk.data[i * 65536 + at], i + 1);
+			assert_int_equal(memdisk_data(&mount.disk)[i * 65536 + at], i + 1);
 	assert_int_equal(memmount_end(&mount), 0);
 	assert_true(held > 2 * THREADS); /* the kernel lets one fsync or seek through at a time */
 }
