@@ -33,9 +33,12 @@ static uint64_t set_check(struct sv_store *s)
 
 	pthread_mutex_lock(&s->lock);
 	for (uint32_t i = 0; i < s->boot.count; i++) {
-		uint64_t e[2] = {s->boot.v[i].lba, s->boot.v[i].blocks};
+		uint8_t raw[12];
+		struct sv_cur c = sv_cur_over(raw, sizeof(raw));
 
-		check = sv_hash64(e, sizeof(e), check);
+		sv_put64(&c, s->boot.v[i].lba);
+		sv_put32(&c, s->boot.v[i].blocks);
+		check = sv_hash64(raw, sizeof(raw), check);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return check;
@@ -180,7 +183,9 @@ static int move_some(struct sv_store *s, bool (*go_on)(struct sv_store *s))
 		return r;
 	count = choose(s, u, count, &bytes);
 	if (!count) {
+		pthread_mutex_lock(&s->lock);
 		s->boot.packed_check = p->check;
+		pthread_mutex_unlock(&s->lock);
 		p->state = SV_PACK_DONE;
 	} else if (bytes > p->left_bytes || !sv_has_spare(s, bytes)) {
 		p->state = SV_PACK_DONE; /* K2, K3 */

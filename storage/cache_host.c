@@ -124,6 +124,18 @@ bool sv_host_read(struct sv_host_cache *c, const struct sv_host_key *key, uint8_
 	return good;
 }
 
+bool sv_host_has(struct sv_host_cache *c, const struct sv_host_key *key)
+{
+	uint32_t object;
+	bool has;
+
+	pthread_mutex_lock(&c->lock);
+	object = sv_s3_find(&c->s3, sv_host_hash(key));
+	has = object && c->s3.v[object].value; /* else it waits to be written */
+	pthread_mutex_unlock(&c->lock);
+	return has;
+}
+
 /* ---- the ring ---- */
 
 static void ring_put(struct sv_host_cache *c, const void *src, uint32_t len)

@@ -42,6 +42,9 @@ void sv_host_close(struct sv_host_cache *c);
  * not here. Callable from any thread; waits for the host's disk and for nothing else. */
 bool sv_host_read(struct sv_host_cache *c, const struct sv_host_key *key, uint8_t *buf,
 		  uint8_t **ret_unit);
+/* Whether it seems to be here: what is kept under a number of 64 bits may be another one. Does not
+ * count as use. */
+bool sv_host_has(struct sv_host_cache *c, const struct sv_host_key *key);
 /* Offers a unit that was read from the stick and verified; taken if there is room to wait in.
  * Never waits for a disk. Callable from any thread. */
 void sv_host_offer(struct sv_host_cache *c, const struct sv_host_key *key, const uint8_t *unit);

@@ -485,6 +485,7 @@ struct sv_walk {
 	/* Read along with a header, where a seek costs as much; 0 bytes most: it is not done. */
 	uint8_t *ahead;
 	uint64_t ahead_place, ahead_bytes, ahead_most;
+	uint64_t moved_end; /* where the last survivor read ends */
 	uint64_t bytes_read;
 	uint64_t header_bytes; /* kept in memory */
 	uint64_t lost_flushed;

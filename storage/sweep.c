@@ -71,22 +71,28 @@ uint64_t sv_seek_bytes(const struct sv_store *s)
 	return 4 * (unit - sv_min64(unit, SV_BLOCK_BYTES));
 }
 
-static int entry_of(struct sv_store *s, uint64_t lba, uint64_t *ret_entry, uint64_t *ret_generation)
+/* The unit that a block is in. */
+static int unit_of(struct sv_store *s, uint64_t lba, struct sv_set_unit *ret)
 {
 	struct sv_need need;
-	uint64_t segment;
+	uint64_t segment, entry;
 	int r;
 
 	do {
 		pthread_mutex_lock(&s->lock);
-		r = lba < s->blocks ? sv_map_get(&s->map, lba, ret_entry, &need) : -ENOENT;
-		if (r == 0 && (!*ret_entry || *ret_entry == SV_ENTRY_LOST))
+		r = lba < s->blocks ? sv_map_get(&s->map, lba, &entry, &need) : -ENOENT;
+		if (r == 0 && (!entry || entry == SV_ENTRY_LOST))
 			r = -ENOENT;
-		segment = r == 0 ? sv_entry_place(*ret_entry) / s->anchor.segment_bytes : 0;
+		segment = r == 0 ? sv_entry_place(entry) / s->anchor.segment_bytes : 0;
 		if (r == 0 && segment >= s->segs.count)
 			r = -ENOENT;
 		if (r == 0)
-			*ret_generation = s->segs.v[segment].usage.generation;
+			*ret = (struct sv_set_unit){.place = sv_entry_place(entry),
+						    .generation =
+							    s->segs.v[segment].usage.generation,
+						    .lineage = s->segs.v[segment].usage.lineage,
+						    .lba = lba - sv_entry_index(entry),
+						    .stored = sv_entry_stored(entry)};
 		pthread_mutex_unlock(&s->lock);
 		if (r == -EAGAIN && (r = sv_fault(s, &need)) == 0)
 			r = -EAGAIN;
@@ -117,21 +123,18 @@ int sv_set_units(struct sv_store *s, uint32_t *extent, struct sv_set_unit *units
 		uint32_t begun = n;
 
 		for (uint32_t i = 0; i < e.blocks; i++) {
-			uint64_t entry, generation = 0;
-			int r = entry_of(s, e.lba + i, &entry, &generation);
+			struct sv_set_unit unit;
+			int r = unit_of(s, e.lba + i, &unit);
 
 			if (r == -ENODEV || r == -ENOMEM)
 				return r;
-			if (r < 0 || (n && units[n - 1].place == sv_entry_place(entry)))
+			if (r < 0 || (n && units[n - 1].place == unit.place))
 				continue;
 			if (n == most && begun == 0)
 				return *ret_count = n, ++*extent, 0; /* one extent and more */
 			if (n == most)
 				return *ret_count = begun, 0;
-			units[n++] = (struct sv_set_unit){.place = sv_entry_place(entry),
-							  .generation = generation,
-							  .lba = e.lba + i - sv_entry_index(entry),
-							  .stored = sv_entry_stored(entry)};
+			units[n++] = unit;
 		}
 	}
 	*ret_count = n;
@@ -270,6 +273,17 @@ uint64_t sv_set_cost(const struct sv_store *s, struct sv_set_unit *units, uint32
 	return cost;
 }
 
+/* What the host has need not come from the stick. */
+static bool is_cached(struct sv_store *s, const struct sv_set_unit *u)
+{
+	const struct sv_host_key key = {.place = u->place,
+					.generation = u->generation,
+					.lineage = u->lineage,
+					.len_bytes = u->stored};
+
+	return s->host && sv_host_has(s->host, &key);
+}
+
 /* Units of a window as pieces, which begin and end with sectors. */
 static void cut(struct sv_store *s, struct sv_set_unit *u, uint32_t count)
 {
@@ -279,7 +293,7 @@ static void cut(struct sv_store *s, struct sv_set_unit *u, uint32_t count)
 	qsort(u, count, sizeof(u[0]), sv_set_by_place);
 	pthread_mutex_lock(&w->lock);
 	for (uint32_t i = 0; i < count; i++) {
-		if (is_known(w, u[i].place))
+		if (is_known(w, u[i].place) || is_cached(s, &u[i]))
 			continue;
 		if (!p || !joins(s, p->place, p->len, &u[i]))
 			p = new_piece(w, u[i].place);

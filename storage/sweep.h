@@ -59,7 +59,7 @@ void sv_sweep_stats(struct sv_store *s, struct sv_sweep_stats *ret_stats);
 /* A unit of the set, where it lies. */
 struct sv_set_unit {
 	uint64_t place, generation, lba; /* lba: of its first block */
-	uint32_t stored;
+	uint32_t stored, lineage;
 	uint32_t turn; /* for who sorts them */
 };
 /* The units of blocks of the set from extent `*extent` on, in order of need, each once within the

@@ -29,6 +29,7 @@
 #define HEADERS_MOST_BYTES (UINT64_C(512) << 20)
 #define AHEAD_LEAST_BYTES (64u << 10)
 #define AHEAD_MOST_BYTES (1u << 20)
+#define MOVED_BYTES (256u << 10)
 
 int sv_walk_read(struct sv_store *s, struct sv_walk *w, uint64_t place, uint32_t len_bytes,
 		 uint8_t **ret_data)
@@ -53,9 +54,10 @@ int sv_walk_read(struct sv_store *s, struct sv_walk *w, uint64_t place, uint32_t
 	return 0;
 }
 
-/* A header; on a stick that takes 22 ms for a seek, eighty of them one by one are two seconds. */
-static int read_head(struct sv_store *s, struct sv_walk *w, uint64_t place, uint32_t len_bytes,
-		     uint8_t **ret_data)
+/* With what lies behind it, up to ahead_most: on a stick that takes 22 ms for a seek, eighty
+ * headers one by one are two seconds. */
+static int read_along(struct sv_store *s, struct sv_walk *w, uint64_t place, uint32_t len_bytes,
+		      uint8_t **ret_data)
 {
 	uint64_t left = s->anchor.segment_bytes - place % s->anchor.segment_bytes;
 	uint64_t most = sv_min64(w->ahead_most, left);
@@ -89,7 +91,7 @@ int sv_walk_head(struct sv_store *s, struct sv_walk *w, uint32_t segment, uint32
 	if (segment < 2 || segment >= s->geo.size_bytes / s->anchor.segment_bytes ||
 	    offset >= s->anchor.segment_bytes || offset % s->anchor.page_bytes)
 		return -EBADMSG;
-	r = read_head(s, w, sv_place(s, segment, offset), len, &data);
+	r = read_along(s, w, sv_place(s, segment, offset), len, &data);
 	if (r == 0)
 		r = sv_head_peek(data, len, &head);
 	if (r < 0)
@@ -98,7 +100,7 @@ int sv_walk_head(struct sv_store *s, struct sv_walk *w, uint32_t segment, uint32
 		return -EBADMSG;
 	if (head.head_bytes > len) {
 		len = head.head_bytes;
-		r = read_head(s, w, sv_place(s, segment, offset), len, &data);
+		r = read_along(s, w, sv_place(s, segment, offset), len, &data);
 		if (r < 0)
 			return r;
 	}
@@ -380,6 +382,22 @@ static bool has_pages(const struct sv_walked *v)
 	return sv_record_get(&c, &rec) == 0 && rec.type == SV_REC_PAGE;
 }
 
+/* Where a move leads to. Survivors lie one behind the other: two thousand of them are not read one
+ * by one. */
+static int read_moved(struct sv_store *s, struct sv_walk *w, const struct sv_record *rec,
+		      uint8_t **ret_data)
+{
+	uint64_t place = rec->new_place;
+	bool follows = place >= w->moved_end && place - w->moved_end < AHEAD_LEAST_BYTES;
+	int r;
+
+	w->ahead_most = w->ahead && follows ? MOVED_BYTES : 0;
+	r = read_along(s, w, place, rec->stored_bytes, ret_data);
+	w->ahead_most = 0;
+	w->moved_end = place + rec->stored_bytes;
+	return r;
+}
+
 /* Verifies what a batch's moves point to; one that is bad gets an old place that never matches. */
 static int check_moves(struct sv_store *s, struct sv_walk *w, struct sv_walked *v,
 		       const struct sv_head *h, bool *ret_bad)
@@ -412,7 +430,7 @@ static int check_moves(struct sv_store *s, struct sv_walk *w, struct sv_walked *
 		for (unsigned k = 0; k < known; k++)
 			if (segment[k] == rec.new_place / s->anchor.segment_bytes)
 				bind.generation = generation[k];
-		r = sv_walk_read(s, w, rec.new_place, rec.stored_bytes, &data);
+		r = read_moved(s, w, &rec, &data);
 		if (r < 0 && r != -EBADMSG)
 			return r;
 		if (r < 0 || sv_unit_verify(&bind, data, rec.stored_bytes, &unit) < 0 ||
@@ -565,15 +583,14 @@ int sv_walk_buf(struct sv_store *s, struct sv_walk *w)
 	return -ENOMEM;
 }
 
-/* Without memory for it, each header is read by itself. */
-static void read_along(const struct sv_store *s, struct sv_walk *w)
+/* Without memory for it, each is read by itself. */
+static void prepare_ahead(const struct sv_store *s, struct sv_walk *w)
 {
 	uint64_t most =
 		sv_min64(sv_min64(sv_seek_bytes(s), AHEAD_MOST_BYTES), s->anchor.segment_bytes);
 
-	if (most >= AHEAD_LEAST_BYTES)
-		w->ahead = malloc(most);
-	w->ahead_most = w->ahead ? most : 0;
+	w->ahead = malloc(AHEAD_MOST_BYTES);
+	w->ahead_most = w->ahead && most >= AHEAD_LEAST_BYTES ? most : 0;
 }
 
 int sv_walk_chain(struct sv_store *s, struct sv_walk *w)
@@ -581,7 +598,7 @@ int sv_walk_chain(struct sv_store *s, struct sv_walk *w)
 	int r = sv_walk_buf(s, w);
 
 	if (r == 0) {
-		read_along(s, w);
+		prepare_ahead(s, w);
 		r = walk_from_root(s, w);
 	}
 	if (r < 0)

@@ -7,6 +7,7 @@
  * inside and behind each, also on sticks that lie and that tear.
  */
 #include <errno.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -363,6 +364,41 @@ static void memory_is_bounded(void **state)
 	end(w);
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
+/* What this host has is not read from the stick. */
+static void what_is_cached_is_not_swept(void **state)
+{
+	static const uint8_t key[SV_CACHE_KEY_BYTES] = {7};
+	char dir[] = "/tmp/bootset-cache-XXXXXX";
+	struct world *w = begin_with_set(12);
+	const struct sv_open_options opts = {.manual = true,
+					     .boot_set = true,
+					     .cache_ram_bytes = 1,
+					     .cache_key = key,
+					     .cache_dir = dir,
+					     .cache_bytes = 64 * MIB};
+	struct sv_sweep_stats stats[2];
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	for (unsigned i = 0; i < 2; i++) {
+		w->st = open_with(w->medium, &opts);
+		sweep_some(w, 100000);
+		sv_sweep_stats(w->st, &stats[i]);
+		read_needed(w, 0, SET_BLOCKS);
+		assert_int_equal(sv_store_close(w->st), 0);
+	}
+	/* But for the segment that the log goes on in, which has another lineage now. */
+	assert_true(stats[0].set_bytes > MIB && stats[1].set_bytes < stats[0].set_bytes / 4);
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	end(w);
+}
+
 static void sleep_ms(unsigned ms)
 {
 	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
@@ -586,6 +622,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(it_serves),
 		cmocka_unit_test(it_never_serves_what_was),
 		cmocka_unit_test(memory_is_bounded),
+		cmocka_unit_test(what_is_cached_is_not_swept),
 		cmocka_unit_test(a_useless_set_makes_room),
 		cmocka_unit_test(with_threads),
 		cmocka_unit_test(packing_pays),
