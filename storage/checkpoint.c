@@ -10,6 +10,8 @@
  * K3  An anchor names a root only after a flush behind that root and lie_window bytes more (R2).
  * K4  And only after lie_window bytes behind the first anchors that named the root before, or the
  *     gate would never open over sessions shorter than that (`named_log_bytes`).
+ * K5  Where one anchor was damaged, it is made anew alone; the other stays until lie_window bytes
+ *     lie behind that. A stick that lies may take back what mends the one while it tears the other.
  */
 #include <assert.h>
 #include <errno.h>
@@ -351,13 +353,21 @@ void sv_update_gate(struct sv_store *s)
 		sv_segs_set_gate(&s->segs, pair->root.seq);
 }
 
+/* K5: whether the anchor that was not damaged must stay as it is. With lock held. */
+static bool is_lone(const struct sv_store *s)
+{
+	return s->lone_anchor &&
+	       (!s->lone_bytes || s->lone_bytes + s->anchor.lie_window_bytes >
+					  s->ledger.stick_written_bytes - s->log.unflushed_bytes);
+}
+
 /* K4. With lock held. */
 static const struct sv_mark *next_root(const struct sv_store *s)
 {
 	const struct sv_mark *root = settled(s, &s->roots);
 	const struct sv_mark *pair = settled(s, &s->anchors);
 
-	if (!root || root->root.seq <= s->anchor.root.seq)
+	if (is_lone(s) || !root || root->root.seq <= s->anchor.root.seq)
 		return NULL;
 	return pair && pair->root.seq == s->anchor.root.seq ? root : NULL;
 }
@@ -390,8 +400,10 @@ int sv_write_anchors(struct sv_store *s)
 	const struct sv_mark *root;
 	uint8_t *buf = NULL;
 	int r = posix_memalign((void **)&buf, 4096, SV_ANCHOR_BYTES) ? -ENOMEM : 0;
+	bool lone;
 
 	pthread_mutex_lock(&s->lock);
+	lone = is_lone(s);
 	root = next_root(s);
 	if (root)
 		a.root = root->root;
@@ -400,7 +412,7 @@ int sv_write_anchors(struct sv_store *s)
 	a.opening = s->log.opening;
 	memcpy(a.before_opening, s->log.before_opening, SV_HASH_BYTES);
 	a.gate_seq = s->segs.gate_seq;
-	s->ledger.metadata_bytes += 2 * SV_ANCHOR_BYTES;
+	s->ledger.metadata_bytes += (lone ? 1 : 2) * SV_ANCHOR_BYTES;
 	pthread_mutex_unlock(&s->lock);
 	if (r == 0)
 		r = sv_log_flush(s);	 /* K3 */
@@ -412,13 +424,16 @@ int sv_write_anchors(struct sv_store *s)
 	pthread_mutex_unlock(&s->lock);
 	if (r == 0)
 		r = write_anchor(s, &a, s->second_first ? second : 0, buf);
-	if (r == 0)
+	if (r == 0 && !lone)
 		r = write_anchor(s, &a, s->second_first ? 0 : second, buf);
 	pthread_mutex_unlock(&s->writing);
 	free(buf);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&s->lock);
+	s->lone_anchor = lone;
+	if (lone && !s->lone_bytes)
+		s->lone_bytes = s->ledger.stick_written_bytes;
 	/* Not the whole of it: what identifies the store is read without the lock. */
 	s->anchor.root = a.root;
 	s->anchor.anchor_seq = a.anchor_seq;

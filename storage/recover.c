@@ -77,6 +77,7 @@ static int read_anchors(struct sv_store *s, struct sv_anchor pair[2], unsigned *
 	if (first < 0 && second < 0)
 		return second == -EPROTONOSUPPORT ? second : first;
 	*ret_count = first == 0 && second == 0 ? 2 : 1;
+	s->lone_anchor = *ret_count == 1;
 	s->second_first = first == 0 && (second < 0 || pair[0].anchor_seq > pair[1].anchor_seq);
 	if (*ret_count == 2 && pair[1].anchor_seq > pair[0].anchor_seq) {
 		struct sv_anchor a = pair[0];

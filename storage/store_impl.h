@@ -204,6 +204,8 @@ struct sv_store {
 	bool recovering;
 	uint64_t epoch_seen; /* by recovery: the next one is newer */
 	bool second_first;   /* the second anchor is the older or the damaged one: renewed first */
+	bool lone_anchor;    /* one was damaged when the store was opened (K5) */
+	uint64_t lone_bytes; /* written until it was made anew; 0: it was not yet */
 	bool bad_moves;	     /* recovery refused some: roots behind them are not to be used */
 	uint64_t damaged[SV_DAMAGES_MAX]; /* batches that recovery found bad and kept */
 	unsigned damages;
