@@ -117,7 +117,7 @@ static int adopt_table(struct sv_host_cache *c, struct sv_chunk *k, uint8_t queu
 	lines = sv_get32(&cur);
 	len = (uint64_t)lines * SV_CHUNK_LINE_BYTES;
 	if (r < 0 || sv_get32(&cur) != SV_CHUNK_TRAILER_MAGIC || at < SV_CIPHER_HEAD_BYTES ||
-	    at + len + SV_CIPHER_TAG_BYTES + SV_CHUNK_TRAILER_BYTES != bytes)
+	    at > bytes || at + len + SV_CIPHER_TAG_BYTES + SV_CHUNK_TRAILER_BYTES != bytes)
 		return -EBADMSG;
 	table = malloc(len + SV_CIPHER_TAG_BYTES);
 	if (!table)

@@ -174,6 +174,16 @@ static void usage_page(const struct sv_segs *segs, unsigned level, uint64_t inde
 		ret_entries[i] = sv_get64(&c);
 }
 
+static bool is_usage_dirty(struct sv_store *s, unsigned level, uint64_t page)
+{
+	bool dirty;
+
+	pthread_mutex_lock(&s->lock);
+	dirty = s->segs.level[level].dirty[page];
+	pthread_mutex_unlock(&s->lock);
+	return dirty;
+}
+
 static int usage_part(struct sv_store *s, unsigned level, uint64_t pages, uint64_t *next,
 		      struct placed *placed)
 {
@@ -184,7 +194,7 @@ static int usage_part(struct sv_store *s, unsigned level, uint64_t pages, uint64
 
 	placed->count = 0;
 	for (; r == 0 && *next < pages && placed->count < most; ++*next) {
-		if (!s->segs.level[level].dirty[*next])
+		if (!is_usage_dirty(s, level, *next))
 			continue;
 		if (!sv_part_fits(&part, SV_REC_PAGE_BYTES, SV_PAGE_UNIT_BYTES))
 			break;

@@ -116,9 +116,14 @@ void sv_log_link(const struct sv_store *s, struct sv_link *ret_link, uint32_t to
 
 /* Each flush of a segment that was never written before costs the host's file system a commit:
  * where they are many, it pays to write segments over before they take any. */
-static bool many_costly_flushes(const struct sv_store *s)
+static bool many_costly_flushes(struct sv_store *s)
 {
-	return s->geo.first_write_costs && s->log.flushes_here >= MANY_FLUSHES;
+	bool many;
+
+	pthread_mutex_lock(&s->lock);
+	many = s->geo.first_write_costs && s->log.flushes_here >= MANY_FLUSHES;
+	pthread_mutex_unlock(&s->lock);
+	return many;
 }
 
 /* The named next segment becomes the head, and another one is named (L2). */
@@ -169,7 +174,7 @@ void sv_part_at(struct sv_store *s, struct sv_part *part, uint8_t *stage, uint32
 /*
  * A program that is torn may take some pages before it along. What was written within lie_window
  * may go that way; where the batch before is older (survivors were written elsewhere meanwhile, or
- * a session was closed), a gap protects it. The walk knows of it (W1).
+ * a session was closed), a gap protects it. The walk knows of it (W1). With lock held.
  */
 static void leave_gap(struct sv_store *s)
 {
@@ -216,14 +221,17 @@ int sv_part_begin(struct sv_store *s, struct sv_part *part, uint32_t record_byte
 	uint64_t room;
 	uint64_t least = SV_HEAD_FIXED_BYTES + SV_HASH_BYTES + SV_GRAIN_BYTES + record_bytes;
 	int r = sv_is_detached(s) ? -ENODEV : sv_apply_rest(s); /* L5 */
-	bool rolls;
+	bool rolls, wrong;
 
 	if (r < 0)
 		return r;
-	if (s->segs.wrong)
-		return -EUCLEAN; /* G3 */
-	if (!s->log.failed)
+	pthread_mutex_lock(&s->lock);
+	wrong = s->segs.wrong;
+	if (!wrong && !s->log.failed)
 		leave_gap(s);
+	pthread_mutex_unlock(&s->lock);
+	if (wrong)
+		return -EUCLEAN; /* G3 */
 	room = s->anchor.segment_bytes - s->log.offset;
 	want_bytes = sv_align_up(want_bytes + least, s->anchor.page_bytes);
 	rolls = (room < want_bytes && want_bytes <= s->anchor.segment_bytes / 16) ||

@@ -60,12 +60,16 @@ static bool place_sane(const struct sv_park_head *h, uint64_t place, uint32_t le
 static bool head_sane(const struct sv_park_head *h)
 {
 	const uint64_t most = (UINT64_C(1) << 46) / h->anchor.segment_bytes; /* an entry's reach */
+	const struct sv_link *root = &h->anchor.root;
+	const uint64_t root_place =
+		root->segment * (uint64_t)h->anchor.segment_bytes + root->offset;
 
 	return h->size_bytes && h->size_bytes % 512 == 0 && h->size_bytes <= SV_MAX_DISK_BYTES &&
 	       h->segments >= 4 && h->segments <= most && h->must_segments <= h->segments &&
 	       h->segment >= 2 && h->segment < h->segments && h->next < h->segments &&
 	       h->next >= 2 && h->after >= 2 && h->after < h->segments &&
 	       h->offset <= h->anchor.segment_bytes && h->offset % h->anchor.page_bytes == 0 &&
+	       place_sane(h, root_place, 0) &&
 	       (!h->before_known ||
 		(place_sane(h, h->before_place, 0) && h->before_next < h->segments));
 }

@@ -228,19 +228,24 @@ static int restore(const struct sv_parked *p, struct sv_store *s)
 	return r;
 }
 
-/* Makes lie_window bytes follow what was written back. */
+/* Makes lie_window bytes follow what was written back; never more than there is of the stick. */
 static int write_window(struct sv_parked *p, struct sv_dev *dev)
 {
 	const struct sv_anchor *a = &p->head.anchor;
 	const uint64_t place = p->head.next * (uint64_t)a->segment_bytes;
 	const uint32_t chunk = (uint32_t)sv_min64(1u << 20, a->segment_bytes);
+	struct sv_geometry geo;
+	uint64_t window;
 	uint8_t *zeros;
-	int r = 0;
+	int r = sv_dev_geometry(dev, &geo);
 
+	if (r < 0)
+		return r;
+	window = sv_min64(a->lie_window_bytes, geo.size_bytes);
 	if (posix_memalign((void **)&zeros, 4096, chunk))
 		return -ENOMEM;
 	memset(zeros, 0, chunk);
-	for (uint64_t done = 0; r == 0 && done < a->lie_window_bytes;) {
+	for (uint64_t done = 0; r == 0 && done < window;) {
 		uint64_t at = done % a->segment_bytes;
 		uint32_t len = (uint32_t)sv_min64(chunk, a->segment_bytes - at);
 

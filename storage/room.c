@@ -290,10 +290,13 @@ static bool mostly_garbage(const struct sv_store *s)
 
 static bool checkpoint(struct sv_store *s, uint64_t least_bytes, int *error)
 {
-	bool did = false;
+	bool did = false, due;
 
 	pthread_mutex_lock(&s->commit);
-	if (s->ledger.stick_written_bytes - s->root_log_bytes > least_bytes && !s->sealing)
+	pthread_mutex_lock(&s->lock);
+	due = s->ledger.stick_written_bytes - s->root_log_bytes > least_bytes;
+	pthread_mutex_unlock(&s->lock);
+	if (due && !s->sealing)
 		did = did_it(sv_checkpoint_locked(s), error);
 	pthread_mutex_unlock(&s->commit);
 	return did;
@@ -302,14 +305,20 @@ static bool checkpoint(struct sv_store *s, uint64_t least_bytes, int *error)
 /* What is not flushed does not count as settled. */
 static bool settle(struct sv_store *s, int *error)
 {
-	uint64_t gate = s->segs.gate_seq;
+	uint64_t gate;
+	bool unflushed, moved;
 
-	if (!s->log.unflushed_bytes || !did_it(sv_log_flush(s), error))
+	pthread_mutex_lock(&s->lock);
+	gate = s->segs.gate_seq;
+	unflushed = s->log.unflushed_bytes > 0;
+	pthread_mutex_unlock(&s->lock);
+	if (!unflushed || !did_it(sv_log_flush(s), error))
 		return false;
 	pthread_mutex_lock(&s->lock);
 	sv_update_gate(s);
+	moved = s->segs.gate_seq > gate;
 	pthread_mutex_unlock(&s->lock);
-	return s->segs.gate_seq > gate || sv_anchor_due(s);
+	return moved || sv_anchor_due(s);
 }
 
 /* One step towards more free segments; false when there is none left, with the error of what was

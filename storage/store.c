@@ -420,9 +420,12 @@ static bool batch_due(const struct sv_store *s)
 /* What this session may want soon, going by what it wrote so far. */
 static uint64_t ready_wanted(struct sv_store *s)
 {
-	uint64_t wrote = s->ledger.stick_written_bytes - s->ledger.convert_bytes -
-			 s->ledger_at_open.stick_written_bytes + s->ledger_at_open.convert_bytes;
+	uint64_t wrote;
 
+	pthread_mutex_lock(&s->lock);
+	wrote = s->ledger.stick_written_bytes - s->ledger.convert_bytes -
+		s->ledger_at_open.stick_written_bytes + s->ledger_at_open.convert_bytes;
+	pthread_mutex_unlock(&s->lock);
 	return sv_min64(sv_max64(wrote, READY_LEAST_BYTES), READY_MOST_BYTES);
 }
 
@@ -458,9 +461,12 @@ static bool is_idle(struct sv_store *s)
 /* Work for quiet moments; false when there is none. */
 static bool idle_work(struct sv_store *s)
 {
-	bool done = false;
+	bool done = false, failed;
 
-	if (s->log.flush_error || sv_is_detached(s))
+	pthread_mutex_lock(&s->lock);
+	failed = s->log.flush_error;
+	pthread_mutex_unlock(&s->lock);
+	if (failed || sv_is_detached(s))
 		return false;
 	pthread_mutex_lock(&s->cleaning);
 	if (is_idle(s) && sv_wants_idle_clean(s, ready_wanted(s)))
