@@ -7,9 +7,9 @@
  * units lie is nobody's promise, so nothing is written down of it: where they lie now says what a
  * sweep costs, and whether it is worth moving them.
  *
- * K1  A set is packed only where a sweep of it as it lies reads twice as much, seeks counted, as
- *     it would packed: recovery reads once more what was moved within lie_window, so the next
- *     openings pay for it. On a stick with cheap seeks it is never worth that.
+ * K1  A set is packed only where a sweep of it as it lies reads eight times as much, seeks counted,
+ *     as it would packed: recovery verifies what was moved within lie_window, so the next openings
+ *     pay for it (DESIGN, "The boot set").
  * K2  Bounded wear: at most once a session (and a quarter of it again, where it was interrupted),
  * not again for a set that was packed before, and what lies in order already, a quarter of a
  * megabyte and more of it, stays. What it came to, ever, is in the set (packed_bytes). K3  Only
@@ -23,6 +23,7 @@
 #include "digest.h"
 #include "store_impl.h"
 
+#define WORTH_RATIO 8u
 #define WORTH_BYTES (1u << 20)
 #define IN_ORDER_BYTES (256u << 10)
 #define GAP_BYTES (160u << 10) /* between two passes: a gap, and a header with room for records */
@@ -89,13 +90,15 @@ static int list_units(struct sv_store *s, struct sv_set_unit **ret_units, uint32
 /* K1. The list is of no use afterwards. */
 static bool is_worth_it(const struct sv_store *s, struct sv_set_unit *u, uint32_t count)
 {
-	uint64_t cost = 0, packed = sv_seek_bytes(s), end = 0;
+	uint64_t cost = 0, packed = sv_seek_bytes(s), end = 0, ratio = WORTH_RATIO;
 
 	for (uint32_t i = 0; i < count; i++)
 		packed += u[i].stored;
 	for (uint32_t i = 0; i < count; i += SV_SWEEP_WINDOW)
 		cost += sv_set_cost(s, u + i, (uint32_t)sv_min64(count - i, SV_SWEEP_WINDOW), &end);
-	return cost > 2 * packed && cost > packed + WORTH_BYTES;
+	if (s->boot_pack.worth_ratio)
+		ratio = s->boot_pack.worth_ratio;
+	return cost > ratio * packed && cost > packed + WORTH_BYTES;
 }
 
 /* How many from here on lie in order, and what they take. */

@@ -37,8 +37,9 @@ struct sv_boot_set {
 /* What this session did for its order on the stick; guarded by `cleaning`. */
 struct sv_boot_pack {
 	enum { SV_PACK_LOOK, SV_PACK_DUE, SV_PACK_DONE } state;
-	uint64_t check;	     /* of the set that is being packed */
-	uint64_t left_bytes; /* no more than that is written */
+	uint64_t check;	      /* of the set that is being packed */
+	uint64_t left_bytes;  /* no more than that is written */
+	unsigned worth_ratio; /* K1; 0: the default */
 };
 
 /* One run as it is recorded: which blocks it needed, each once. */
