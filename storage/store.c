@@ -782,24 +782,3 @@ int sv_store_checkpoint(struct sv_store *s)
 	pthread_mutex_unlock(&s->commit);
 	return r;
 }
-
-int sv_store_clean(struct sv_store *s, unsigned segments, unsigned *ret_cleaned)
-{
-	uint64_t before = s->ledger.segments_cleaned;
-	bool progress = true;
-	int r = 0;
-
-	if (s->opts.read_only)
-		return -EROFS;
-	while (r == 0 && progress && s->ledger.segments_cleaned - before < segments) {
-		r = sv_make_room(s);
-		pthread_mutex_lock(&s->cleaning);
-		if (r == 0)
-			r = sv_clean_pass(s, false, &progress);
-		pthread_mutex_unlock(&s->cleaning);
-		if (r == 0)
-			r = sv_renew_anchors(s, false);
-	}
-	*ret_cleaned = (unsigned)(s->ledger.segments_cleaned - before);
-	return r;
-}
