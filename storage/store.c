@@ -680,10 +680,8 @@ int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
 		r = sv_store_stage(s);
 	s->ledger_at_open = s->ledger;
 	sv_watch_all(s);
-	if (r == 0) {
-		sv_cache_open(s);
-		sv_sweep_start(s);
-	}
+	if (r == 0)
+		sv_cache_open(s), sv_sweep_start(s);
 	if (r == 0 && s->opts.read_only)
 		s->state = SV_READ_ONLY;
 	else if (r == 0)
