@@ -224,10 +224,12 @@ int sv_boot_pack(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *re
 	return r;
 }
 
-void sv_boot_pack_rest(struct sv_store *s)
+void sv_boot_close(struct sv_store *s)
 {
 	bool done = !s->opts.manual;
 
+	sv_sweep_forget(s);
+	sv_boot_finish(s);
 	pthread_mutex_lock(&s->cleaning);
 	while (done && sv_boot_pack(s, NULL, &done) == 0)
 		;

@@ -91,8 +91,8 @@ void sv_boot_finish(struct sv_store *s);
 /* One step of putting its units in order on the stick (bootpack.c); `*ret_done`: there was one.
  * With cleaning held. */
 int sv_boot_pack(struct sv_store *s, bool (*go_on)(struct sv_store *s), bool *ret_done);
-/* All of them, at close: the guest was gone before there was an idle moment. */
-void sv_boot_pack_rest(struct sv_store *s);
+/* Ends sweep and recording, and takes all such steps: there was no idle moment before. */
+void sv_boot_close(struct sv_store *s);
 /* Called by the keeper: ends it when the guest has settled. */
 void sv_boot_tick(struct sv_store *s);
 

@@ -447,7 +447,7 @@ static bool is_quiet(struct sv_store *s)
 	return quiet;
 }
 
-/* Quiet, and the guest did not even read for a while. */
+/* And the guest did not even read for a while. */
 static bool is_idle(struct sv_store *s)
 {
 	uint64_t reads = atomic_load_explicit(&s->tally.guest_read, memory_order_relaxed);
@@ -679,11 +679,9 @@ int sv_store_open(struct sv_dev *dev, const struct sv_open_options *opts,
 	if (r == 0)
 		r = sv_store_stage(s);
 	s->ledger_at_open = s->ledger;
-	if (r == 0)
-		sv_cache_open(s);
 	sv_watch_all(s);
 	if (r == 0)
-		sv_sweep_start(s);
+		sv_cache_open(s), sv_sweep_start(s);
 	if (r == 0 && s->opts.read_only)
 		s->state = SV_READ_ONLY;
 	else if (r == 0)
@@ -739,12 +737,9 @@ int sv_store_close(struct sv_store *s)
 	int r = 0;
 
 	stop_keeper(s);
-	sv_sweep_forget(s);
+	sv_boot_close(s);
 	if (!s->opts.read_only) {
-		sv_boot_finish(s);
 		r = sv_store_flush(s);
-		if (r == 0)
-			sv_boot_pack_rest(s);
 		if (r == 0)
 			r = sv_store_checkpoint(s);
 		if (r == 0)
@@ -763,7 +758,6 @@ void sv_store_abandon(struct sv_store *s)
 	if (!s)
 		return;
 	stop_keeper(s);
-	sv_sweep_forget(s);
 	dev = s->dev;
 	sv_store_free(s);
 	sv_dev_close(dev);
