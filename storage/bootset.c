@@ -113,7 +113,8 @@ static void take_older(struct merge *m, const struct sv_boot_set *set)
 	uint32_t key = 0, nth = 1;
 
 	for (uint32_t i = 0; i < set->count; i++) {
-		uint8_t runs = (uint8_t)((unsigned)set->v[i].runs << 1 & ((1u << SV_BOOT_RUNS) - 1));
+		unsigned shifted = (unsigned)set->v[i].runs << 1;
+		uint8_t runs = (uint8_t)(shifted & ((1u << SV_BOOT_RUNS) - 1));
 
 		for (uint32_t k = 0; k < set->v[i].blocks; k++) {
 			struct item it = {.lba = set->v[i].lba + k};

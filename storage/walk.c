@@ -63,7 +63,7 @@ static int read_along(struct sv_store *s, struct sv_walk *w, uint64_t place, uin
 	uint64_t most = sv_min64(w->ahead_most, left);
 	int r;
 
-	if (len_bytes > most)
+	if (!w->ahead || len_bytes > most)
 		return sv_walk_read(s, w, place, len_bytes, ret_data);
 	if (place < w->ahead_place || place + len_bytes > w->ahead_place + w->ahead_bytes) {
 		w->ahead_bytes = 0;
