@@ -48,7 +48,7 @@ int sv_boot_add(struct sv_boot_set *set, uint64_t lba, uint32_t blocks, uint8_t 
 		set->blocks += blocks;
 		return 0;
 	}
-	if (set->count == set->capacity) {
+	if (!set->v || set->count == set->capacity) {
 		uint32_t more = set->capacity ? set->capacity * 2 : 256;
 		void *p = realloc(set->v, more * sizeof(set->v[0]));
 
