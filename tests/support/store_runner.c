@@ -257,6 +257,14 @@ static bool do_write(struct runner *run, struct runner_op *op)
 	return put(run, op, "write");
 }
 
+/* The last block of a disk may be a part of one. */
+static void end_within(struct runner_op *op, uint64_t size_bytes)
+{
+	if (op->off_bytes >= size_bytes)
+		op->off_bytes = op->off_bytes / 4096 * 4096;
+	op->len_bytes = sv_min64(op->len_bytes, size_bytes - op->off_bytes);
+}
+
 /* Less than a block: the rest of it is read and written back. */
 static bool do_small(struct runner *run, struct runner_op *op)
 {
@@ -265,6 +273,7 @@ static bool do_small(struct runner *run, struct runner_op *op)
 	pick_range(run, 4096, op);
 	op->off_bytes = op->off_bytes / 4096 * 4096 + 512 * prng_below(&run->rng, 8 - sectors);
 	op->len_bytes = 512 * sectors;
+	end_within(op, run->model.size_bytes);
 	fill(run, op->len_bytes, op->off_bytes);
 	return put(run, op, "small write");
 }

@@ -18,7 +18,8 @@
  * Without arguments: the default tier. With them, one kind of it:
  *   unit-store_crash --cut=none|linear|exhaustive|before:K:SEED|inside:K:SEED|after:K:SEED
  *                    [--geometry=N] [--mode=plain|liar|paired] [--seed=N] [--ops=N] [--seeds=N]
- *   unit-store_crash --images=N   runs on, from seed to seed, until N distinct images were met
+ *   unit-store_crash --images=N [--seed=N]   runs on, from seed to seed, until N distinct images
+ *                                            were met
  * linear: every write, before, inside and after it; exhaustive: each of these eight times.
  * Every failure prints the line that replays it.
  */
@@ -124,11 +125,11 @@ static bool run_number(struct crash_farm *of, uint64_t number, void *context)
 	return run_one(of, job, &config);
 }
 
-/* Rounds of all geometries and modes until so many distinct images were met. */
-static bool run_until(struct crash_farm *farm, uint64_t images, const char *name)
+/* Rounds of all geometries and modes from a seed on, until so many distinct images were met. */
+static bool run_until(struct crash_farm *farm, uint64_t seed, uint64_t images, const char *name)
 {
 	struct job job = {.config = {.ops = OPS}, .cut_seeds = LINEAR_SEEDS, .images = images};
-	uint64_t step = RUNNER_MODES * runner_geometry_count, from = 0;
+	uint64_t step = RUNNER_MODES * runner_geometry_count, from = (seed - 1) * step;
 	struct crash_counts counts = {0};
 	bool good = true;
 
@@ -180,7 +181,7 @@ static void every_cut_leaves_the_newest_state_that_survived(void **state)
 	struct crash_counts counts;
 
 	(void)state;
-	assert_true(run_until(farm, DEFAULT_IMAGES, "store_crash"));
+	assert_true(run_until(farm, 1, DEFAULT_IMAGES, "store_crash"));
 	crash_farm_counts(farm, &counts);
 	assert_true(counts.distinct >= DEFAULT_IMAGES);
 	assert_true(counts.losses_said > 0);
@@ -243,7 +244,7 @@ static int run_command(struct job *job)
 	bool good = true;
 
 	if (job->images > 0)
-		good = run_until(farm, job->images, "store_crash");
+		good = run_until(farm, job->config.seed, job->images, "store_crash");
 	for (unsigned i = 0; job->images == 0 && i < job->seeds && good; i++) {
 		good = run_one(farm, job, &job->config);
 		job->config.seed++;
