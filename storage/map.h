@@ -70,7 +70,7 @@ int sv_map_loaded(struct sv_map *map, const struct sv_need *need, const uint64_t
 /* The page, loaded just now, was not asked for: it came in beside one that was. */
 void sv_map_beside(struct sv_map *map, unsigned level, uint64_t index);
 /* Whether such pages were asked for later often enough: reading 32 KiB of them costs what a random
- * read costs on a fast stick, four of those on a slow one, and one page that is used saves one. */
+ * read costs on a fast stick, four of those on a slow one; one that is used saves one such read. */
 bool sv_map_ahead_pays(const struct sv_map *map);
 /* The same for a page that is damaged: what lay under it is lost, but for pages in memory. */
 int sv_map_lose(struct sv_map *map, const struct sv_need *need);
