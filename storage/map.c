@@ -23,7 +23,7 @@
 
 #define NONE UINT32_MAX
 #define AHEAD_COUNTED 4096u   /* pages that came in beside others, halved then */
-#define AHEAD_WORTH 8u      /* one in so many must be asked for */
+#define AHEAD_WORTH 8u	      /* one in so many must be asked for */
 #define ENTRY_NEW UINT64_C(1) /* lies in the first anchor: no unit ever does */
 
 static uint32_t bucket_of(const struct sv_map *m, unsigned level, uint64_t index)
