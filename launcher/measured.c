@@ -129,7 +129,7 @@ uint64_t measured_batch_bytes(uint64_t write_rate)
 
 	if (write_rate == 0)
 		return 0;
-	return bytes < MIB ? MIB : bytes > 64 * MIB ? 64 * MIB : bytes;
+	return bytes < MIB ? MIB : bytes > BATCH_MOST_BYTES ? BATCH_MOST_BYTES : bytes;
 }
 
 uint32_t measured_unit_bytes(uint64_t read_rate, uint64_t random_read_us)

@@ -58,7 +58,8 @@ struct slower {
 };
 struct slower measured_slower(const struct measured_history *history, const struct measured *now);
 
-/* The most that a batch gathers: what the stick writes in 2 s, 1 to 64 MiB. 0: unknown. */
+/* The most that a batch gathers: what the stick writes in 2 s, 1 to 16 MiB. 0: unknown. */
+#define BATCH_MOST_BYTES (UINT64_C(16) << 20)
 uint64_t measured_batch_bytes(uint64_t write_rate);
 /* A compressed unit's size: a random read of it costs at most 1.25 times one of 4 KiB; 4 to
  * 64 KiB. 0: unknown. */

@@ -151,10 +151,10 @@ void decide_batch_size(const struct input *in, struct plan *plan, struct decisio
 		row_reason(row, "at most what the stick writes in 2 s, measured: %.1f MB/s",
 			   (double)rate / 1e6);
 	} else if (speed == 0) {
-		plan->batch_bytes = 64 * MIB;
+		plan->batch_bytes = BATCH_MOST_BYTES;
 		row_reason(row, "the most there is; the stick's link is not known");
 	} else {
-		plan->batch_bytes = speed >= 5000 ? 64 * MIB : speed >= 480 ? 32 * MIB : 1 * MIB;
+		plan->batch_bytes = speed >= 480 ? BATCH_MOST_BYTES : 1 * MIB;
 		row_reason(row, "at most what a link of %" PRIu64 " Mbit/s carries in 2 s", speed);
 	}
 	size_human(plan->batch_bytes, text, sizeof text);
@@ -193,13 +193,13 @@ void decide_map_ram(const struct input *in, struct plan *plan, struct decision *
 	const uint64_t free_bytes = in->facts->host_mem_free_bytes;
 	char text[32], have[32];
 
-	plan->map_ram_bytes = 64 * MIB;
+	plan->map_ram_bytes = 36 * MIB;
 	size_human(free_bytes, have, sizeof have);
 	if (free_bytes && free_bytes < 2 * GIB) {
 		plan->map_ram_bytes = 16 * MIB;
 		row_reason(row, "less than usual: only %s are available here", have);
 	} else {
-		row_reason(row, "holds the whole map of a disk of some 32 GiB; the rest is paged");
+		row_reason(row, "holds the whole map of a disk of some 16 GiB; the rest is paged");
 	}
 	size_human(plan->map_ram_bytes, text, sizeof text);
 	row_value(row, "%s", text);

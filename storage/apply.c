@@ -16,7 +16,9 @@
  * order, so one read serves many leaves. More where leaves are asked for in order: on a stick that
  * is slow to seek, going back and forth between data and map is what costs. */
 #define READ_AHEAD_BYTES 32768u
-#define READ_AHEAD_ORDERED 8u /* times the largest unit, which follows the stick */
+#define READ_LITTLE_BYTES 4096u /* where leaves are asked for at random all over a large disk */
+#define READ_AHEAD_TRIED 16u	/* so many little ones, and it is tried again */
+#define READ_AHEAD_ORDERED 8u	/* times the largest unit, which follows the stick */
 #define READ_AHEAD_MOST_BYTES (512u << 10)
 #define READ_AHEAD_PAGES (READ_AHEAD_MOST_BYTES / SV_PAGE_UNIT_BYTES + 1)
 /* Four times what a session may dirty between two roots with the default bound: replay may have to
@@ -84,6 +86,7 @@ static bool load_children(struct sv_store *s, const struct sv_need *need, uint64
 			continue;
 		if (sv_map_loaded(&s->map, &n, entries) < 0)
 			return false;
+		sv_map_beside(&s->map, n.level, n.index);
 		in->place[in->count++] = sv_entry_place(n.entry);
 		if (n.level == 0 && n.index >= s->leaf_next)
 			s->leaf_next = n.index + 1;
@@ -112,6 +115,8 @@ static uint32_t ahead_bytes(struct sv_store *s, const struct sv_need *need, uint
 	pthread_mutex_lock(&s->lock);
 	if (need->level == 0 && need->index && need->index == s->leaf_next)
 		len = sv_max64(len, (uint64_t)READ_AHEAD_ORDERED * s->opts.unit_bytes);
+	else if (!sv_map_ahead_pays(&s->map) && ++s->faults % READ_AHEAD_TRIED)
+		len = READ_LITTLE_BYTES;
 	pthread_mutex_unlock(&s->lock);
 	len = sv_min64(len, READ_AHEAD_MOST_BYTES);
 	return (uint32_t)sv_min64(len, end - place);

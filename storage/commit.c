@@ -300,6 +300,14 @@ static int flush_sealed(struct sv_store *s)
 	return 0;
 }
 
+/* Whether too much of the map is dirty: what the next batch dirties must fit beside it (P1). */
+static bool is_crowded(const struct sv_store *s)
+{
+	uint64_t pool = s->map.pool_pages, next = sv_max64(pool / 4, s->arena.slots * UINT64_C(3));
+
+	return s->map.dirty_pages > sv_max64(pool / 2, pool - sv_min64(next, pool));
+}
+
 /* Keeps the promise that a crash replays little, and that the map in memory can be cleaned. */
 static int upkeep(struct sv_store *s)
 {
@@ -310,7 +318,7 @@ static int upkeep(struct sv_store *s)
 	pthread_mutex_lock(&s->lock);
 	since = s->ledger.stick_written_bytes - s->root_log_bytes;
 	unflushed = s->log.unflushed_bytes;
-	crowded = s->map.dirty_pages > s->map.pool_pages / 2;
+	crowded = is_crowded(s);
 	pthread_mutex_unlock(&s->lock);
 	if (unflushed >= sv_flush_distance(s))
 		r = flush_sealed(s);

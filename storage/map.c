@@ -22,6 +22,8 @@
 #include <sys/mman.h>
 
 #define NONE UINT32_MAX
+#define AHEAD_COUNTED 4096u   /* pages that came in beside others, halved then */
+#define AHEAD_WORTH 8u	      /* one in so many must be asked for */
 #define ENTRY_NEW UINT64_C(1) /* lies in the first anchor: no unit ever does */
 
 static uint32_t bucket_of(const struct sv_map *m, unsigned level, uint64_t index)
@@ -202,6 +204,8 @@ int sv_map_page(struct sv_map *m, unsigned level, uint64_t index, bool create,
 
 	if (p) {
 		p->recent = true;
+		m->ahead_used += p->ahead;
+		p->ahead = false;
 		*ret_page = p;
 		return 0;
 	}
@@ -438,6 +442,26 @@ int sv_map_loaded(struct sv_map *m, const struct sv_need *need, const uint64_t *
 		return -ENOBUFS;
 	memcpy(p->e, entries, sizeof(p->e));
 	return 0;
+}
+
+void sv_map_beside(struct sv_map *m, unsigned level, uint64_t index)
+{
+	struct sv_page *p = sv_map_peek(m, level, index);
+
+	if (!p)
+		return;
+	p->recent = false;
+	p->ahead = true;
+	if (++m->ahead_loaded > AHEAD_COUNTED) {
+		m->ahead_loaded /= 2;
+		m->ahead_used /= 2;
+	}
+}
+
+bool sv_map_ahead_pays(const struct sv_map *m)
+{
+	return m->ahead_loaded < AHEAD_COUNTED / 8 ||
+	       m->ahead_used >= m->ahead_loaded / AHEAD_WORTH;
 }
 
 void sv_map_written(struct sv_map *m, struct sv_segs *segs, struct sv_page *p, uint64_t entry,

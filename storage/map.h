@@ -19,7 +19,8 @@ struct sv_page {
 	uint64_t where; /* entry of its newest copy on the device; 0: none yet */
 	uint32_t hash_next;
 	uint8_t level;
-	bool used, dirty, recent;
+	bool used : 1, dirty : 1, recent : 1;
+	bool ahead : 1; /* came in beside another, and was not asked for yet */
 	uint64_t e[SV_PAGE_ENTRIES];
 };
 
@@ -33,6 +34,7 @@ struct sv_map {
 	uint32_t *buckets;
 	uint32_t bucket_mask;
 	uint32_t dirty_pages;
+	uint32_t ahead_loaded, ahead_used; /* of the last few thousand pages that came in beside */
 	unsigned levels;
 	uint64_t blocks; /* of the disk */
 	uint64_t mapped; /* blocks that have an entry */
@@ -65,6 +67,11 @@ int sv_map_next(struct sv_map *map, uint64_t lba, uint64_t *ret_lba, struct sv_n
 
 /* Puts a page that was read into memory, unless it came in otherwise or moved meanwhile. */
 int sv_map_loaded(struct sv_map *map, const struct sv_need *need, const uint64_t *entries);
+/* The page, loaded just now, was not asked for: it came in beside one that was. */
+void sv_map_beside(struct sv_map *map, unsigned level, uint64_t index);
+/* Whether such pages were asked for later often enough: reading 32 KiB of them costs what a random
+ * read costs on a fast stick, four of those on a slow one; one that is used saves one such read. */
+bool sv_map_ahead_pays(const struct sv_map *map);
 /* The same for a page that is damaged: what lay under it is lost, but for pages in memory. */
 int sv_map_lose(struct sv_map *map, const struct sv_need *need);
 /* A clean or dirty page in memory, or NULL; no side effect. */

@@ -14,8 +14,8 @@
  * Y4  `before` names the batch of the chain that comes before the oldest one kept: the end of what
  *     is taken to be safe.
  *
- * The bound: lie_window, plus what may be unflushed, plus two parts. Where it is reached, a flush
- * comes before the next append, so it always suffices (Y1). Memory is taken in pieces of a flash
+ * The bound: lie_window, plus what may be unflushed, plus five parts. A flush comes before the next
+ * append when four are left, so it always suffices (Y1). Memory is taken in pieces of a flash
  * page, of which every append is a whole number; pieces are touched as they are needed, the ones
  * given back last first.
  */
@@ -34,11 +34,16 @@ static uint64_t window(const struct sv_store *s)
 	return sv_min64(s->anchor.lie_window_bytes, WINDOW_MOST_BYTES);
 }
 
+/* Where a flush comes before the next append, though there would be room. */
+static uint64_t early_bytes(const struct sv_store *s)
+{
+	return window(s) + sv_flush_distance(s);
+}
+
 int sv_retain_init(struct sv_store *s)
 {
 	struct sv_retain *k = &s->retain;
-	uint64_t unflushed = sv_max64(window(s) / 2, s->anchor.segment_bytes);
-	uint64_t bytes = window(s) + unflushed + 4 * (uint64_t)sv_stage_bytes(s);
+	uint64_t bytes = early_bytes(s) + 4 * (uint64_t)sv_stage_bytes(s);
 
 	if (s->opts.read_only)
 		return 0;
@@ -163,6 +168,7 @@ int sv_retain_take(struct sv_store *s, const struct sv_part *part, const struct 
 			       .seq = h->seq,
 			       .next_segment = h->next_segment,
 			       .apart = h->flags & SV_BATCH_APART};
+	uint64_t early = early_bytes(s);
 	bool got;
 	int r = 0;
 
@@ -171,11 +177,11 @@ int sv_retain_take(struct sv_store *s, const struct sv_part *part, const struct 
 	for (unsigned tries = 0;; tries++) {
 		pthread_mutex_lock(&s->lock);
 		trim(s);
-		got = reserve(k, &kept);
+		got = (tries || (uint64_t)k->used * k->piece_bytes <= early) && reserve(k, &kept);
 		pthread_mutex_unlock(&s->lock);
 		if (got || tries)
 			break;
-		r = sv_log_flush(s); /* the bound: what is flushed leaves after lie_window */
+		r = sv_log_flush(s); /* what is flushed leaves after lie_window */
 		if (r < 0)
 			return r;
 	}

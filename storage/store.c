@@ -17,8 +17,8 @@
 
 #include "store_impl.h"
 
-#define DEFAULT_MAP_RAM_BYTES (64u << 20)
-#define DEFAULT_BATCH_BYTES (64u << 20)
+#define DEFAULT_MAP_RAM_BYTES (36u << 20)
+#define DEFAULT_BATCH_BYTES (16u << 20)
 #define LEAST_BATCH_BYTES (128u << 10)
 #define DEFAULT_AGE_MS 2000u
 #define DEFAULT_CACHE_RAM_BYTES (16u << 20)

@@ -204,6 +204,7 @@ struct sv_store {
 	bool recovering;
 	uint64_t epoch_seen; /* by recovery: the next one is newer */
 	bool second_first;   /* the second anchor is the older or the damaged one: renewed first */
+	uint32_t faults;     /* of little pieces of the map (apply.c) */
 	bool lone_anchor;    /* one was damaged when the store was opened (K5) */
 	uint64_t lone_bytes; /* written until it was made anew; 0: it was not yet */
 	bool bad_moves;	     /* recovery refused some: roots behind them are not to be used */
@@ -394,10 +395,13 @@ int sv_fault_or_lose(struct sv_store *s, const struct sv_need *need);
 bool sv_device_answers(struct sv_store *s);
 
 /* ---- commit.c: sealing ---- */
-/* The log is flushed when so many bytes of it are not, whoever asks. */
+/* The log is flushed when so many bytes of it are not, whoever asks: until then they are in memory
+ * beside lie_window of them (Y1). */
+#define SV_UNFLUSHED_MOST_BYTES (UINT64_C(8) << 20)
 static inline uint64_t sv_flush_distance(const struct sv_store *s)
 {
-	return sv_max64(s->anchor.lie_window_bytes / 2, s->anchor.segment_bytes);
+	return sv_min64(sv_max64(s->anchor.lie_window_bytes / 2, s->anchor.segment_bytes),
+			SV_UNFLUSHED_MOST_BYTES);
 }
 /* Seals everything acknowledged up to `stamp`, and flushes the device where asked. */
 int sv_seal(struct sv_store *s, uint64_t stamp, bool flush);

@@ -31,8 +31,8 @@ enum sv_codec { SV_CODEC_LZ4 = 0, SV_CODEC_NONE = 1, SV_CODEC_ZSTD = 2 };
 struct sv_open_options {
 	bool read_only;		/* recover in memory, write nothing */
 	bool manual;		/* no threads: nothing happens but in calls (tests, tools) */
-	uint64_t map_ram_bytes; /* bound of the map in memory; default 64 MiB */
-	uint64_t batch_bytes;	/* guest data gathered at most; default 64 MiB; see DESIGN.md */
+	uint64_t map_ram_bytes; /* bound of the map in memory; default 36 MiB */
+	uint64_t batch_bytes;	/* guest data gathered at most; default 16 MiB; see DESIGN.md */
 	uint32_t batch_age_ms;	/* a batch is sealed at this age; default 2000 */
 	uint32_t unit_bytes;	/* largest compressed unit; default 16 KiB, at most 64 KiB;
 				 * sv_unit_bytes has it for a stick that was measured */

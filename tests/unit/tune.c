@@ -217,9 +217,9 @@ static void good_host(void **state)
 	assert_int_equal(w->plan.aio, PLAN_IO_URING);
 	assert_true(w->plan.iothread);
 	assert_true(w->plan.stop_on_error);
-	assert_int_equal(w->plan.batch_bytes, 64 << 20);
+	assert_int_equal(w->plan.batch_bytes, 16 << 20);
 	assert_int_equal(w->plan.batch_age_ms, 2000);
-	assert_int_equal(w->plan.map_ram_bytes, 64 << 20);
+	assert_int_equal(w->plan.map_ram_bytes, 36 << 20);
 	assert_int_equal(w->plan.display, PLAN_NO_DISPLAY);
 	assert_int_equal(w->plan.queues, 2);
 	assert_int_equal(w->plan.ssh_port, 2222);
@@ -335,8 +335,8 @@ static void measured_stick(void **state)
 		unsigned unit_kib, batch_mib;
 	} sticks[] = {
 		{"13500000", "859", "8600000", 7, 16},	  {"20000000", "735", "8790000", 8, 16},
-		{"136000000", "960", "98000000", 36, 64}, {"123000000", "684", "59000000", 25, 64},
-		{"226000000", "285", "35000000", 20, 64}, {"386000000", "283", "353000000", 31, 64},
+		{"136000000", "960", "98000000", 36, 16}, {"123000000", "684", "59000000", 25, 16},
+		{"226000000", "285", "35000000", 20, 16}, {"386000000", "283", "353000000", 31, 16},
 	};
 
 	(void)state;
@@ -363,7 +363,7 @@ static void usb3_stick_in_usb2_port(void **state)
 	assert_string_equal(row->reason,
 			    "the stick can do USB 3 but the link runs at 480 Mbit/s: "
 			    "try another port, cable or hub (0781:5588 uas, port 2-1)");
-	assert_string_equal(decided(w, "batch size")->value, "32.0 MiB");
+	assert_string_equal(decided(w, "batch size")->value, "16.0 MiB");
 	plan_case_set(&w->facts, "stick.usb_version", "512");
 	assert_int_equal(decided(w, "stick link")->level, PLAN_PLAIN);
 	done(w);
