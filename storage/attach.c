@@ -176,6 +176,13 @@ int sv_io_flush(struct sv_store *s)
 	return leave(s, dev, dev ? sv_dev_flush(dev) : 0);
 }
 
+int sv_io_settle(struct sv_store *s)
+{
+	struct sv_dev *dev = enter(s);
+
+	return leave(s, dev, dev ? sv_dev_settle(dev) : 0);
+}
+
 int sv_io_grow(struct sv_store *s, uint64_t size_bytes)
 {
 	struct sv_dev *dev = enter(s);

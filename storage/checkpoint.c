@@ -451,7 +451,7 @@ int sv_write_anchors(struct sv_store *s)
 
 /* Writing elsewhere costs a stick with one open erase unit a merge of the unit that the head is in,
  * unless that is full, or as good as. With lock held. */
-static bool is_at_unit_end(const struct sv_store *s)
+bool sv_is_at_unit_end(const struct sv_store *s)
 {
 	uint64_t unit = s->geo.erase_bytes ? s->geo.erase_bytes : s->anchor.segment_bytes;
 
@@ -467,10 +467,10 @@ static bool is_moment(struct sv_store *s)
 	pthread_mutex_lock(&s->lock);
 	root = next_root(s);
 	if (root)
-		moment = is_at_unit_end(s) || s->ledger.stick_written_bytes -
-							      s->log.unflushed_bytes -
-							      s->anchor.lie_window_bytes >=
-						      root->log_bytes + 2 * s->anchor.segment_bytes;
+		moment = sv_is_at_unit_end(s) ||
+			 s->ledger.stick_written_bytes - s->log.unflushed_bytes -
+					 s->anchor.lie_window_bytes >=
+				 root->log_bytes + 2 * s->anchor.segment_bytes;
 	pthread_mutex_unlock(&s->lock);
 	return moment;
 }

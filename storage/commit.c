@@ -271,8 +271,10 @@ static int commit_group(struct sv_store *s)
 	}
 	while (r == 0 && !last) {
 		r = one_part(s, &last);
-		if (r == 0 && !last)
+		if (r == 0 && !last) {
 			sv_try_anchors(s);
+			sv_settle_host(s);
+		}
 	}
 	if (r < 0)
 		return r;
@@ -356,5 +358,6 @@ int sv_seal(struct sv_store *s, uint64_t stamp, bool flush)
 			r = sv_renew_anchors(s, false);
 		if (r < 0)
 			return r;
+		sv_settle_host(s);
 	}
 }

@@ -50,6 +50,13 @@ int sv_dev_flush(struct sv_dev *dev)
 	return r;
 }
 
+int sv_dev_settle(struct sv_dev *dev)
+{
+	int r = dev->ops->settle ? dev->ops->settle(dev) : dev->ops->flush(dev);
+	assert(r <= 0);
+	return r;
+}
+
 int sv_dev_discard(struct sv_dev *dev, uint64_t off_bytes, uint64_t len_bytes)
 {
 	assert(aligned(off_bytes) && aligned(len_bytes)); /* D1 */

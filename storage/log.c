@@ -72,7 +72,7 @@ int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64
 	return r;
 }
 
-int sv_log_flush(struct sv_store *s)
+static int flush_by(struct sv_store *s, int (*flush)(struct sv_store *s))
 {
 	uint64_t before, since;
 	int r;
@@ -82,7 +82,7 @@ int sv_log_flush(struct sv_store *s)
 	before = s->ledger.stick_written_bytes;
 	pthread_mutex_unlock(&s->lock);
 	if (r == 0)
-		r = sv_io_flush(s);
+		r = flush(s);
 	pthread_mutex_lock(&s->lock);
 	if (r == 0) {
 		/* What is written meanwhile may miss it, and other flushes may end meanwhile, too.
@@ -95,6 +95,16 @@ int sv_log_flush(struct sv_store *s)
 	}
 	pthread_mutex_unlock(&s->lock);
 	return r;
+}
+
+int sv_log_flush(struct sv_store *s)
+{
+	return flush_by(s, sv_io_flush);
+}
+
+int sv_log_settle(struct sv_store *s)
+{
+	return flush_by(s, sv_io_settle);
 }
 
 uint64_t sv_new_generation(struct sv_store *s)

@@ -162,6 +162,7 @@ static int place_write(struct sv_dev *dev, const void *buf, size_t len_bytes, ui
 				? -ENODEV
 				: place_file_write(&part.container->file, from, part.len_bytes,
 						   part.file_bytes);
+		atomic_store(&part.container->times, true);
 		atomic_store(&part.container->dirty, true); /* P4; a failed write too */
 		if (r < 0)
 			return place_error(place, r);
@@ -230,17 +231,40 @@ static int flush_locked(struct place *place)
 	return r;
 }
 
-static int place_flush(struct sv_dev *dev)
+static int with_flush_lock(struct place *place, int (*call)(struct place *place))
 {
-	struct place *place = place_of(dev);
 	int r;
 
 	if (place->read_only)
 		return 0;
 	pthread_mutex_lock(&place->flush_lock);
-	r = atomic_load(&place->gone) ? -ENODEV : flush_locked(place);
+	r = atomic_load(&place->gone) ? -ENODEV : call(place);
 	pthread_mutex_unlock(&place->flush_lock);
 	return place_error(place, r);
+}
+
+static int place_flush(struct sv_dev *dev)
+{
+	return with_flush_lock(place_of(dev), flush_locked);
+}
+
+/* One commit of the journal takes the times of all files: those that are left are synced for it. */
+static int settle_locked(struct place *place)
+{
+	struct place_container *container;
+	int r = flush_locked(place);
+
+	for (uint32_t i = 0; r == 0 && (container = nth_container(place, i)) != NULL; i++)
+		if (atomic_exchange(&container->times, false) && fsync(container->file.fd) < 0)
+			r = -errno;
+	if (r < 0)
+		mark_all(place);
+	return r;
+}
+
+static int place_settle(struct sv_dev *dev)
+{
+	return with_flush_lock(place_of(dev), settle_locked);
 }
 
 /*
@@ -316,6 +340,7 @@ static int place_geometry(struct sv_dev *dev, struct sv_geometry *ret_geometry)
 	geometry.open_units = header->open_units;
 	geometry.alignment_known = place->aligned;
 	geometry.first_write_costs = first_write_costs(place);
+	geometry.writes_times = !place->raw && place->fs.writes_times;
 	pthread_rwlock_unlock(&place->map_lock);
 	geometry.sector_bytes = place->sector_bytes;
 	geometry.max_io_bytes = place->block.max_io_bytes;
@@ -364,6 +389,7 @@ static const struct sv_dev_ops place_ops = {
 	.read = place_read,
 	.write = place_write,
 	.flush = place_flush,
+	.settle = place_settle,
 	.discard = place_discard,
 	.grow = place_dev_grow,
 	.geometry = place_geometry,

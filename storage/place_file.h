@@ -21,6 +21,7 @@ struct place_fs {
 	bool fallocate;	   /* reserves blocks; the first write converts them */
 	bool extents_true; /* FIEMAP gives addresses of the block device */
 	bool copies;	   /* writes elsewhere unless told not to (btrfs) */
+	bool writes_times; /* a file's times, seconds after a write; fdatasync leaves them (ext4) */
 	bool daemon;	   /* FUSE: below it, data lies in the device's page cache */
 };
 

@@ -8,11 +8,13 @@
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -201,6 +203,27 @@ int place_file_discard(const struct place_file *file, uint64_t off_bytes, uint64
 	return -errno;
 }
 
+/* Whether the file system keeps times in memory (mount -o lazytime). */
+static bool is_lazy(int fd)
+{
+	char line[4096];
+	struct stat st;
+	bool lazy = false;
+	FILE *f = fstat(fd, &st) == 0 ? fopen("/proc/self/mountinfo", "re") : NULL;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		const char *options = strstr(line, " - ");
+		unsigned major_id, minor_id;
+
+		if (options && sscanf(line, "%*d %*d %u:%u", &major_id, &minor_id) == 2 &&
+		    major_id == major(st.st_dev) && minor_id == minor(st.st_dev))
+			lazy |= strstr(line, "lazytime") != NULL;
+	}
+	if (f)
+		fclose(f);
+	return lazy;
+}
+
 void place_file_fs(int fd, struct place_fs *ret_fs)
 {
 	struct place_fs fs = {0};
@@ -209,6 +232,10 @@ void place_file_fs(int fd, struct place_fs *ret_fs)
 	if (fstatfs(fd, &sfs) == 0) {
 		switch ((unsigned long)sfs.f_type) {
 		case EXT4_SUPER_MAGIC: /* of ext2 and ext3 as well: those refuse to reserve */
+			fs = (struct place_fs){.fallocate = true,
+					       .extents_true = true,
+					       .writes_times = !is_lazy(fd)};
+			break;
 		case XFS_SUPER_MAGIC:
 			fs = (struct place_fs){.fallocate = true, .extents_true = true};
 			break;

@@ -21,6 +21,7 @@ struct place_container {
 	struct place_file file;
 	struct place_header header;
 	atomic_bool dirty; /* written since the last flush began */
+	atomic_bool times; /* written since its times were synced */
 };
 
 /* See place_dev.c for the locks and invariants. */

@@ -505,6 +505,7 @@ static void *keeper(void *arg)
 		if (!due && !did)
 			sv_scrub_tick(s);
 		sv_boot_tick(s);
+		sv_settle_host(s);
 		pthread_mutex_lock(&s->lock);
 		if (s->stopping || did || (batch_due(s) && !s->seal_error))
 			continue;

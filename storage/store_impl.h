@@ -15,6 +15,7 @@
 #include "history.h"
 #include "map.h"
 #include "segs.h"
+#include "settle.h"
 #include "stickvm/store.h"
 #include "sweep.h"
 #include "unit.h"
@@ -205,6 +206,7 @@ struct sv_store {
 	uint64_t epoch_seen; /* by recovery: the next one is newer */
 	bool second_first;   /* the second anchor is the older or the damaged one: renewed first */
 	uint32_t faults;     /* of little pieces of the map (apply.c) */
+	struct sv_settle settle;
 	bool lone_anchor;    /* one was damaged when the store was opened (K5) */
 	uint64_t lone_bytes; /* written until it was made anew; 0: it was not yet */
 	bool bad_moves;	     /* recovery refused some: roots behind them are not to be used */
@@ -282,6 +284,7 @@ int sv_io_read_ahead(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t
 int sv_io_write(struct sv_store *s, const void *buf, uint64_t len_bytes, uint64_t place,
 		uint64_t *ret_us);
 int sv_io_flush(struct sv_store *s);
+int sv_io_settle(struct sv_store *s);
 int sv_io_grow(struct sv_store *s, uint64_t size_bytes);
 int sv_io_geometry(struct sv_store *s, struct sv_geometry *ret_geometry);
 /* Takes another device for the one that went away. */
@@ -340,6 +343,10 @@ bool sv_retain_read(struct sv_store *s, void *buf, uint64_t len_bytes, uint64_t 
 /* So many bytes were written to the stick that are not part of the log. With the lock held. */
 void sv_reattach_shift(struct sv_store *s, uint64_t len_bytes);
 
+/* ---- settle.c ---- */
+/* To be called often: does nothing where it is not the moment. Not with lock or writing held. */
+void sv_settle_host(struct sv_store *s);
+
 /* ---- log.c: the head of the chain ---- */
 /* The segment's part of an address, and back. */
 static inline uint64_t sv_place(const struct sv_store *s, uint32_t segment, uint64_t offset)
@@ -358,6 +365,8 @@ int sv_log_write(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64
 /* The same with writing held (L6). */
 int sv_log_write_held(struct sv_store *s, const void *buf, uint32_t len_bytes, uint64_t place);
 int sv_log_flush(struct sv_store *s);
+/* The same, and what the host's file system would write by itself (dev.h). */
+int sv_log_settle(struct sv_store *s);
 /* Starts a part at the head, rolling to the next segment where `want_bytes` (records, payload)
  * does not fit and is no more than a sixteenth of a segment, or where nothing fits. */
 int sv_part_begin(struct sv_store *s, struct sv_part *part, uint32_t record_bytes,
@@ -450,6 +459,8 @@ bool sv_anchor_due(struct sv_store *s);
 int sv_renew_anchors(struct sv_store *s, bool now);
 /* The same between two parts of a group, where nobody cleans. With commit held. */
 void sv_try_anchors(struct sv_store *s);
+/* The log's erase unit is full, or as good as. With lock held. */
+bool sv_is_at_unit_end(const struct sv_store *s);
 void sv_marks_add(struct sv_marks *marks, const struct sv_link *root, uint64_t log_bytes);
 void sv_update_gate(struct sv_store *s); /* with lock held */
 

@@ -38,6 +38,7 @@ struct sv_geometry {
 	bool alignment_known;	  /* address 0 is known to lie on an erase unit */
 	bool flush_requested;	  /* flush reaches the medium itself (else: assumed) */
 	bool first_write_costs; /* the first write of a range changes the file system's metadata */
+	bool writes_times; /* seconds after a write its file system writes the file's times, too */
 };
 
 struct sv_dev_ops {
@@ -49,6 +50,8 @@ struct sv_dev_ops {
 	/* Makes [0, size_bytes) addressable; durable on return. -ENOSPC when there is no room. */
 	int (*grow)(struct sv_dev *dev, uint64_t size_bytes);
 	int (*geometry)(struct sv_dev *dev, struct sv_geometry *ret_geometry);
+	/* Optional. A flush, and what the file system would write by itself within seconds. */
+	int (*settle)(struct sv_dev *dev);
 	/* Optional. Whether the medium is still there: 0, or -ENODEV, and then every later call
 	 * fails likewise. Asked after another call has failed; looks at the medium, not at a cache.
 	 */
@@ -67,6 +70,8 @@ struct sv_dev {
 int sv_dev_read(struct sv_dev *dev, void *buf, size_t len_bytes, uint64_t off_bytes);
 int sv_dev_write(struct sv_dev *dev, const void *buf, size_t len_bytes, uint64_t off_bytes);
 int sv_dev_flush(struct sv_dev *dev);
+/* A flush where the device knows of nothing else. */
+int sv_dev_settle(struct sv_dev *dev);
 int sv_dev_discard(struct sv_dev *dev, uint64_t off_bytes, uint64_t len_bytes);
 int sv_dev_grow(struct sv_dev *dev, uint64_t size_bytes);
 int sv_dev_geometry(struct sv_dev *dev, struct sv_geometry *ret_geometry);
