@@ -17,7 +17,7 @@
  * is slow to seek, going back and forth between data and map is what costs. */
 #define READ_AHEAD_BYTES 32768u
 #define READ_LITTLE_BYTES 4096u /* where leaves are asked for at random all over a large disk */
-#define READ_AHEAD_TRIED 16u	/* so many little ones, and it is tried again */
+#define READ_AHEAD_TRIED 64u	/* so many little ones, and it is tried again */
 #define READ_AHEAD_ORDERED 8u	/* times the largest unit, which follows the stick */
 #define READ_AHEAD_MOST_BYTES (512u << 10)
 #define READ_AHEAD_PAGES (READ_AHEAD_MOST_BYTES / SV_PAGE_UNIT_BYTES + 1)
