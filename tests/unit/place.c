@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +25,19 @@
 #include "place_format.h"
 #include "place_spot.h"
 #include "prng.h"
+
+static bool mounted_lazy(void)
+{
+	char text[65536];
+	FILE *f = fopen("/proc/self/mountinfo", "r");
+	size_t len;
+
+	assert_non_null(f);
+	len = fread(text, 1, sizeof(text) - 1, f);
+	text[len] = 0;
+	fclose(f);
+	return strstr(text, "lazytime") != NULL;
+}
 
 static void fresh_place_is_empty(void **state)
 {
@@ -42,6 +57,30 @@ static void fresh_place_is_empty(void **state)
 	assert_int_equal(geometry.page_bytes, 16 * KIB);
 	assert_int_equal(geometry.erase_bytes, 32 * KIB);
 	assert_int_equal(geometry.open_units, 3);
+	sv_dev_close(dev);
+}
+
+/* ext4 takes a file's times to its journal by itself, unless it is told to be lazy. */
+static void settles_where_times_are_written(void **state)
+{
+	const struct spot *spot = *state;
+	struct sv_dev *dev;
+	struct statfs sfs;
+
+	make_filled(spot, MIB);
+	dev = open_ok(spot->path, false);
+	assert_int_equal(statfs(spot->path, &sfs), 0);
+	if (sfs.f_type != EXT4_SUPER_MAGIC)
+		assert_false(geometry_of(dev).writes_times);
+	else if (!mounted_lazy())
+		assert_true(geometry_of(dev).writes_times);
+	write_range(dev, 0, 64 * KIB, 7);
+	assert_int_equal(sv_dev_settle(dev), 0);
+	check_range(dev, 0, 64 * KIB, 7);
+	assert_int_equal(sv_dev_settle(dev), 0);
+	sv_dev_close(dev);
+	dev = open_ok(spot->path, true);
+	assert_int_equal(sv_dev_settle(dev), 0); /* nothing to do */
 	sv_dev_close(dev);
 }
 
@@ -455,6 +494,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SPOT_TEST(fresh_place_is_empty),
 		SPOT_TEST(params_are_judged),
+		SPOT_TEST(settles_where_times_are_written),
 		SPOT_TEST(grows_writes_and_reads_back),
 		SPOT_TEST(small_requests_reach_their_sectors),
 		SPOT_TEST(max_bytes_is_a_limit),
