@@ -46,7 +46,7 @@ try_mount() { # FS [OPTIONS]
 
 # A FUSE daemon goes on for a moment after its file system was unmounted.
 mount_as() {
-	tries=50
+	tries=300
 	until try_mount "$@" 2>"$work/mount.err"; do
 		tries=$((tries - 1))
 		test $tries -gt 0 || fail "mount $*: $(cat "$work/mount.err")"
