@@ -12,8 +12,14 @@ struct sv_heat {
 	_Atomic uint8_t *counts; /* a region each, in sixteenths of a write of every block */
 	uint64_t regions;
 	uint32_t region_blocks;
-	uint64_t noted; /* blocks since the counts were halved */
-	uint64_t all;	/* blocks, ever: spreads what a large region counts */
+	uint64_t noted;		/* blocks since the counts were halved */
+	_Atomic uint32_t limit; /* below it, a region lives long */
+	uint64_t all;		/* blocks, ever: spreads what a large region counts */
+	/* H3, since it was looked at last. */
+	uint64_t busy;	       /* regions that were written often, now */
+	uint64_t busy_sum;     /* the same, at each block noted */
+	uint64_t seen, seldom; /* blocks noted; of them those in regions that were not */
+	bool skewed;
 };
 
 /* For a disk of `blocks`. -ENOMEM. */
@@ -24,5 +30,8 @@ void sv_heat_free(struct sv_heat *heat);
 void sv_heat_note(struct sv_heat *heat, uint64_t lba, uint64_t mapped);
 /* Whether it lives shorter than most: it was written at least twice as often as the mean block. */
 bool sv_heat_is_short(const struct sv_heat *heat, uint64_t lba);
+/* Of a block that was just noted: whether it was not written often before. It says something only
+ * where `skewed`: such blocks get less than half the writes that their number would. */
+bool sv_heat_is_long(const struct sv_heat *heat, uint64_t lba);
 
 #endif
