@@ -292,6 +292,8 @@ static int apply_one(struct sv_store *s, const struct sv_record *rec, uint64_t p
 	switch (rec->type) {
 	case SV_REC_DATA:
 		return apply_data(s, rec, place, seq, need);
+	case SV_REC_BORN:
+		return apply_data(s, rec, rec->new_place, seq, need);
 	case SV_REC_MOVE:
 		if (rec->new_place / s->anchor.segment_bytes >= s->segs.count)
 			return -EBADMSG;

@@ -412,6 +412,7 @@ int sv_write_anchors(struct sv_store *s)
 	a.opening = s->log.opening;
 	memcpy(a.before_opening, s->log.before_opening, SV_HASH_BYTES);
 	a.gate_seq = s->segs.gate_seq;
+	sv_born_mark(s, &a, lone);
 	s->ledger.metadata_bytes += (lone ? 1 : 2) * SV_ANCHOR_BYTES;
 	pthread_mutex_unlock(&s->lock);
 	if (r == 0)
@@ -440,6 +441,7 @@ int sv_write_anchors(struct sv_store *s)
 	s->anchor.log_bytes = a.log_bytes;
 	s->anchor.named_log_bytes = a.named_log_bytes;
 	s->anchor.gate_seq = a.gate_seq;
+	sv_born_marked(s, &a, lone);
 	s->anchor.epoch = a.epoch;
 	s->anchor.opening = a.opening;
 	memcpy(s->anchor.before_opening, a.before_opening, SV_HASH_BYTES);

@@ -326,8 +326,7 @@ static int by_turn(const void *a, const void *b)
 	return x->turn < y->turn ? -1 : x->turn > y->turn;
 }
 
-/* A head apart with room for records and a unit; a new segment where it has none. */
-static int roll_apart(struct sv_store *s, struct sv_apart *head, uint32_t bytes)
+int sv_apart_roll(struct sv_store *s, struct sv_apart *head, uint32_t bytes)
 {
 	int r = 0;
 
@@ -340,6 +339,8 @@ static int roll_apart(struct sv_store *s, struct sv_apart *head, uint32_t bytes)
 		r = sv_segs_alloc(&s->segs, SV_SEG_APART, &head->segment);
 		if (r == 0) {
 			head->offset = 0;
+			head->recent = (struct sv_recent){.next = 0};
+			head->virgin = sv_is_virgin(s, head->segment);
 			head->generation = sv_new_generation(s);
 			sv_segs_begin(&s->segs, head->segment, head->generation, s->log.seq);
 		}
@@ -367,7 +368,7 @@ static int apart_space(struct sv_store *s, struct pass *p, struct sv_part *part,
 	if (r == 0 && p->go_on && !p->go_on(s))
 		r = -EINTR;
 	if (r == 0)
-		r = roll_apart(s, to, records + SV_HEAD_FIXED_BYTES + 64 + stored);
+		r = sv_apart_roll(s, to, records + SV_HEAD_FIXED_BYTES + 64 + stored);
 	if (r < 0)
 		return r;
 	sv_part_at(s, part, s->apart_stage, records, to->segment, to->offset, to->generation);
@@ -480,8 +481,7 @@ static int put_survivor(struct sv_store *s, struct pass *p, struct sv_part *part
  */
 static bool is_gap_due(const struct sv_store *s, const struct sv_apart *head)
 {
-	return head->offset &&
-	       s->ledger.stick_written_bytes - head->log_bytes > s->anchor.lie_window_bytes / 2;
+	return head->offset && sv_gap_is_due(s, &head->recent, head->offset);
 }
 
 static void leave_gaps(struct sv_store *s, unsigned used)
@@ -494,6 +494,7 @@ static void leave_gaps(struct sv_store *s, unsigned used)
 			continue;
 		head->offset += SV_GAP_PAGES * s->anchor.page_bytes;
 		head->offset = sv_min64(head->offset, s->anchor.segment_bytes);
+		head->recent = (struct sv_recent){.next = 0};
 	}
 	pthread_mutex_unlock(&s->lock);
 }
@@ -540,6 +541,7 @@ static int write_survivors(struct sv_store *s, struct pass *p)
 	struct sv_part part = {.buf = NULL};
 	int r = 0;
 
+	pthread_mutex_lock(&s->aparting);
 	leave_gaps(s, sort_survivors(s, p));
 	for (uint32_t i = 0; i < p->count; i++)
 		p->left += (unsigned)__builtin_popcountll(p->v[i].mask);
@@ -554,6 +556,7 @@ static int write_survivors(struct sv_store *s, struct pass *p)
 	} else if (r == 0 && part.buf && part.records) {
 		r = sv_part_append_apart(s, &part, &s->apart[p->head]);
 	}
+	pthread_mutex_unlock(&s->aparting);
 	return r == 0 && p->count ? sv_log_flush(s) : r; /* M2 */
 }
 
@@ -607,7 +610,7 @@ static void close_victims(struct sv_store *s, const struct pass *p, unsigned vic
 	for (uint32_t i = 0; i < p->apart_count; i++) {
 		struct sv_seg *seg = &s->segs.v[p->apart[i]];
 
-		if (seg->role == SV_SEG_IDLE)
+		if (seg->role == SV_SEG_IDLE && !seg->bears)
 			seg->packed = seg->usage.live_bytes;
 		sv_segs_watch(s, seg);
 	}

@@ -16,23 +16,17 @@
 #include "store_impl.h"
 
 #define RECORDS_MAX_BYTES 32768u
-#define ZERO_SLOT UINT32_MAX
 /* After this many incompressible units in a row only every eighth is tried. */
 #define GIVE_UP 16u
 
-struct item {
-	uint64_t lba;
-	uint32_t slot;
-};
-
-static struct item *items(struct sv_store *s)
+static struct sv_item *items(struct sv_store *s)
 {
-	return (struct item *)(void *)s->order;
+	return (struct sv_item *)(void *)s->order;
 }
 
 static int by_lba(const void *a, const void *b)
 {
-	const struct item *x = a, *y = b;
+	const struct sv_item *x = a, *y = b;
 
 	return x->lba < y->lba ? -1 : x->lba > y->lba;
 }
@@ -46,21 +40,23 @@ static bool block_is_zero(const uint8_t *block)
 static void prepare(struct sv_store *s)
 {
 	const struct sv_batch *b = &s->batch[!s->open];
-	struct item *v = items(s);
+	struct sv_item *v = items(s);
 	uint64_t zeros = 0;
 
-	s->order_count = s->order_done = s->ranges_done = 0;
+	s->order_count = s->order_done = s->order_end = s->ranges_done = 0;
 	for (uint32_t i = 0; i < b->count; i++)
 		if (b->nodes[i].lba != UINT64_MAX)
-			v[s->order_count++] = (struct item){b->nodes[i].lba, b->nodes[i].slot};
+			v[s->order_count++] =
+				(struct sv_item){.lba = b->nodes[i].lba, .slot = b->nodes[i].slot};
 	qsort(v, s->order_count, sizeof(*v), by_lba);
 	for (uint32_t i = 0; i < s->order_count; i++)
 		if (block_is_zero(sv_arena_slot(&s->arena, v[i].slot))) {
-			v[i].slot = ZERO_SLOT;
+			v[i].slot = SV_ZERO_SLOT;
 			zeros++;
 		} else {
 			sv_heat_note(&s->heat, v[i].lba, s->map.mapped);
 		}
+	sv_born_choose(s, v, s->order_count);
 	pthread_mutex_lock(&s->lock);
 	s->ledger.zero_skipped_bytes += zeros * SV_BLOCK_BYTES;
 	pthread_mutex_unlock(&s->lock);
@@ -69,11 +65,12 @@ static void prepare(struct sv_store *s)
 /* Adjacent items from `at` on that are (are not) zeros; data stays within one leaf. */
 static unsigned run_from(struct sv_store *s, uint32_t at, bool zero, unsigned most)
 {
-	const struct item *v = items(s);
+	const struct sv_item *v = items(s);
 	unsigned n = 1;
 
-	while (n < most && at + n < s->order_count && v[at + n].lba == v[at].lba + n &&
-	       (v[at + n].slot == ZERO_SLOT) == zero && (zero || v[at + n].lba % SV_PAGE_ENTRIES))
+	while (n < most && at + n < s->order_end && v[at + n].lba == v[at].lba + n &&
+	       (v[at + n].slot == SV_ZERO_SLOT) == zero &&
+	       (zero || v[at + n].lba % SV_PAGE_ENTRIES))
 		n++;
 	return n;
 }
@@ -82,10 +79,11 @@ static uint32_t record_bytes_left(struct sv_store *s)
 {
 	uint64_t left =
 		(uint64_t)(s->batch[!s->open].ranges - s->ranges_done) * SV_REC_DISCARD_BYTES;
-	const struct item *v = items(s);
+	const struct sv_item *v = items(s);
 
-	for (uint32_t i = s->order_done; i < s->order_count && left < RECORDS_MAX_BYTES; i++)
-		left += v[i].slot == ZERO_SLOT ? SV_REC_DISCARD_BYTES : SV_REC_DATA_BYTES;
+	left += sv_born_record_bytes(s);
+	for (uint32_t i = s->order_done; i < s->order_end && left < RECORDS_MAX_BYTES; i++)
+		left += v[i].slot == SV_ZERO_SLOT ? SV_REC_DISCARD_BYTES : SV_REC_DATA_BYTES;
 	left = sv_min64(left, s->anchor.segment_bytes / 8);
 	return (uint32_t)sv_min64(left, RECORDS_MAX_BYTES);
 }
@@ -109,7 +107,10 @@ static void add_unit(struct sv_store *s, struct sv_part *part, struct sv_unit *u
 {
 	struct sv_record rec = {.type = SV_REC_DATA, .blocks = unit->blocks, .lba = lba};
 
-	sv_part_unit(s, part, unit, lba, &rec.stored_bytes);
+	uint64_t place = sv_part_unit(s, part, unit, lba, &rec.stored_bytes);
+
+	if (part->births)
+		sv_born_note(s, unit, lba, place, rec.stored_bytes);
 	part->user_bytes += rec.stored_bytes;
 	sv_part_record(part, &rec);
 }
@@ -117,7 +118,7 @@ static void add_unit(struct sv_store *s, struct sv_part *part, struct sv_unit *u
 /* The n blocks from `at` on, in one piece: where they lie, if they lie so, else copied together. */
 static const uint8_t *gathered(struct sv_store *s, uint32_t at, unsigned n, uint8_t *gather)
 {
-	const struct item *v = items(s);
+	const struct sv_item *v = items(s);
 	unsigned i = 1;
 
 	while (i < n && v[at + i].slot == v[at].slot + i)
@@ -135,7 +136,7 @@ static unsigned store_compressed(struct sv_store *s, struct sv_part *part, uint3
 {
 	static const unsigned most_blocks = 16;
 	uint8_t gather[16 * SV_BLOCK_BYTES];
-	const struct item *v = items(s);
+	const struct sv_item *v = items(s);
 	const uint8_t *src;
 	unsigned n = run_from(s, at, false, s->unit_blocks);
 	struct sv_unit unit = {.kind = SV_UNIT_DATA, .codec = (uint8_t)s->opts.codec};
@@ -172,9 +173,9 @@ static unsigned store_compressed(struct sv_store *s, struct sv_part *part, uint3
 /* As many items as fit; false when the part is full. */
 static bool add_items(struct sv_store *s, struct sv_part *part)
 {
-	const struct item *v = items(s);
+	const struct sv_item *v = items(s);
 
-	while (s->order_done < s->order_count) {
+	while (s->order_done < s->order_end) {
 		uint32_t at = s->order_done;
 		struct sv_unit raw = {.kind = SV_UNIT_DATA,
 				      .codec = SV_CODEC_NONE,
@@ -182,7 +183,7 @@ static bool add_items(struct sv_store *s, struct sv_part *part)
 				      .payload_bytes = SV_BLOCK_BYTES};
 		unsigned n;
 
-		if (v[at].slot == ZERO_SLOT) {
+		if (v[at].slot == SV_ZERO_SLOT) {
 			struct sv_record rec = {.type = SV_REC_DISCARD, .lba = v[at].lba};
 
 			rec.count = run_from(s, at, true, UINT32_MAX);
@@ -223,10 +224,47 @@ static bool add_ranges(struct sv_store *s, struct sv_part *part)
 	return true;
 }
 
+/* What is born apart, before the chain tells of it (born.c, Z1). A part that failed is made
+ * anew. */
+static int bear(struct sv_store *s)
+{
+	int r = 0;
+
+	s->order_end = s->order_count;
+	if (s->order_done < s->born.end && pthread_mutex_trylock(&s->aparting) != 0)
+		s->born.end = s->order_done; /* Z7: the cleaner is at it */
+	if (s->order_done >= s->born.end)
+		return 0;
+	while (r == 0 && s->order_done < s->born.end) {
+		uint32_t done_before = s->order_done, born_before = s->born.count;
+		struct sv_part part;
+
+		s->order_end = s->born.end;
+		r = sv_born_begin(s, &part);
+		if (r == -ENOSPC) { /* Z7 */
+			s->born.end = s->order_done;
+			r = 0;
+			break;
+		}
+		if (r == 0) {
+			add_items(s, &part);
+			r = sv_born_append(s, &part, born_before);
+		}
+		if (r < 0) {
+			s->order_done = done_before;
+			s->born.count = born_before;
+		}
+	}
+	pthread_mutex_unlock(&s->aparting);
+	s->order_end = s->order_count;
+	return r;
+}
+
 /* One part of the group: filled, appended, applied. */
 static int one_part(struct sv_store *s, bool *ret_last)
 {
 	uint32_t ranges_before = s->ranges_done, done_before = s->order_done;
+	uint32_t born_before = s->born.done;
 	uint64_t seq = s->log.seq;
 	struct sv_part part;
 	int r = sv_apply_rest(s);
@@ -237,12 +275,14 @@ static int one_part(struct sv_store *s, bool *ret_last)
 		r = sv_part_begin(s, &part, record_bytes_left(s), blocks * SV_RAW_UNIT_BYTES);
 		if (r < 0)
 			return r;
-		s->group_ended = add_ranges(s, &part) && add_items(s, &part);
+		s->group_ended =
+			add_ranges(s, &part) && sv_born_tell(s, &part) && add_items(s, &part);
 		r = sv_append_and_apply(s, &part, s->group_ended ? 0 : SV_BATCH_MORE);
 		if (r < 0 && s->log.seq == seq) { /* it was not even appended */
 			s->group_ended = false;
 			s->ranges_done = ranges_before;
 			s->order_done = done_before;
+			s->born.done = born_before;
 		}
 	}
 	*ret_last = s->group_ended;
@@ -269,6 +309,7 @@ static int commit_group(struct sv_store *s)
 		pthread_mutex_unlock(&s->lock);
 		prepare(s);
 	}
+	r = bear(s);
 	while (r == 0 && !last) {
 		r = one_part(s, &last);
 		if (r == 0 && !last) {

@@ -99,7 +99,9 @@ int sv_anchor_decode(const uint8_t *buf, struct sv_anchor *ret_anchor)
 	sv_cur_take(&c, ANCHOR_KEPT_BYTES);
 	a.named_log_bytes = sv_get64(&c);
 	*ret_anchor = a;
-	return version != SV_FORMAT_VERSION || a.features.incompat ? -EPROTONOSUPPORT : 0;
+	return version != SV_FORMAT_VERSION || a.features.incompat & ~SV_INCOMPAT_KNOWN
+		       ? -EPROTONOSUPPORT
+		       : 0;
 }
 
 /* The ledger as the header carries it: this order is the format. */
@@ -264,7 +266,13 @@ void sv_record_put(struct sv_cur *c, const struct sv_record *r)
 		break;
 	case SV_REC_SEGMENT:
 		sv_put64(c, r->generation);
-		sv_put64(c, 0);
+		sv_put32(c, r->offset);
+		sv_put32(c, r->bytes);
+		break;
+	case SV_REC_BORN:
+		sv_put64(c, r->lba);
+		sv_put64(c, r->new_place);
+		sv_put64(c, r->check);
 		break;
 	case SV_REC_DAMAGE:
 		sv_put64(c, r->seq);
@@ -287,6 +295,10 @@ static bool record_sane(const struct sv_record *r)
 		/* A unit lies within one leaf of the map, so that G1 can be kept by looking there.
 		 */
 		return unit && r->blocks && r->lba % SV_PAGE_ENTRIES + r->blocks <= SV_PAGE_ENTRIES;
+	case SV_REC_BORN:
+		return unit && r->blocks &&
+		       r->lba % SV_PAGE_ENTRIES + r->blocks <= SV_PAGE_ENTRIES &&
+		       r->new_place % SV_GRAIN_BYTES == 0;
 	case SV_REC_MOVE:
 		return unit && r->blocks &&
 		       r->lba % SV_PAGE_ENTRIES + r->blocks <= SV_PAGE_ENTRIES &&
@@ -351,7 +363,13 @@ int sv_record_get(struct sv_cur *c, struct sv_record *ret_rec)
 	case SV_REC_SEGMENT:
 		r.segment = r.stored_bytes;
 		r.generation = sv_get64(c);
-		sv_get64(c);
+		r.offset = sv_get32(c);
+		r.bytes = sv_get32(c);
+		break;
+	case SV_REC_BORN:
+		r.lba = sv_get64(c);
+		r.new_place = sv_get64(c);
+		r.check = sv_get64(c);
 		break;
 	case SV_REC_DAMAGE:
 		r.seq = sv_get64(c);

@@ -58,7 +58,9 @@ struct sv_link {
 };
 
 /* Feature bits. An unknown incompatible bit refuses opening, an unknown read-only-compatible one
- * refuses writing, an unknown compatible one is ignored. None is in use by version 1. */
+ * refuses writing, an unknown compatible one is ignored. */
+#define SV_INCOMPAT_BORN (UINT64_C(1) << 5) /* there may be BORN records (born.c, Z6) */
+#define SV_INCOMPAT_KNOWN SV_INCOMPAT_BORN
 struct sv_features {
 	uint64_t incompat;
 	uint64_t ro_compat;
@@ -92,6 +94,7 @@ enum sv_batch_flag {
 	SV_BATCH_CLOSE = 8,    /* ends a session cleanly */
 	SV_BATCH_REFUSED = 32, /* with OPEN: recovery refused moves of the sessions before */
 	SV_BATCH_APART = 16,   /* survivors: describes its segment, is not in the chain */
+	SV_BATCH_BORN = 64,    /* with APART: no survivors, but what BORN records name */
 };
 
 struct sv_head {
@@ -129,6 +132,7 @@ enum sv_record_type {
 	SV_REC_SEGMENT = 7,	/* a segment was opened outside the chain */
 	SV_REC_DAMAGE = 15,	/* with OPEN: a batch whose payload was found bad, and kept */
 	SV_REC_LOSS = 16,	/* with OPEN: flushed batches that recovery missed */
+	SV_REC_BORN = 17,	/* a unit of guest blocks in a batch apart */
 	SV_REC_SKIPPABLE = 128, /* from here on a record has its length, and may be skipped */
 	SV_REC_HISTORY = 128,	/* with ROOT: history.h */
 	SV_REC_BOOT_SET = 129,	/* with ROOT: bootset.h */
@@ -153,19 +157,20 @@ enum sv_tree { SV_TREE_MAP = 0, SV_TREE_USAGE = 1 };
 
 struct sv_record {
 	uint8_t type;
-	uint8_t blocks;	       /* DATA, MOVE */
+	uint8_t blocks;	       /* DATA, MOVE, BORN */
 	uint8_t old_index;     /* MOVE: of the first block within the old unit */
 	uint8_t new_index;     /* MOVE: within the new unit */
 	uint8_t tree, level;   /* PAGE */
-	uint32_t stored_bytes; /* DATA, MOVE (the new unit), PAGE */
-	uint64_t lba;	       /* DATA, DISCARD, MOVE; PAGE: the page's number on its level */
+	uint32_t stored_bytes; /* DATA, MOVE (the new unit), PAGE, BORN */
+	uint64_t lba;	       /* DATA, DISCARD, MOVE, BORN; PAGE: its number on its level */
 	uint64_t count;	       /* DISCARD: blocks; LOSS: batches */
 	uint64_t old_place;    /* MOVE: device address */
-	uint64_t new_place;
-	uint64_t check;	  /* MOVE: of the new unit */
-	uint32_t segment; /* SEGMENT */
+	uint64_t new_place;    /* MOVE, BORN */
+	uint64_t check;	       /* MOVE: of the new unit; BORN */
+	uint32_t segment;      /* SEGMENT */
 	uint64_t generation;
-	uint64_t seq; /* DAMAGE */
+	uint32_t offset, bytes; /* SEGMENT before BORN: the batch apart that holds the units */
+	uint64_t seq;		/* DAMAGE */
 	struct sv_root root;
 	struct sv_session session;
 };
@@ -180,6 +185,7 @@ struct sv_record {
 #define SV_REC_SEGMENT_BYTES 24u
 #define SV_REC_DAMAGE_BYTES 16u
 #define SV_REC_LOSS_BYTES 16u
+#define SV_REC_BORN_BYTES 32u
 #define SV_DAMAGES_MAX 64u /* in one opening */
 
 /* One segment in the segment table: 32 bytes, sixteen a page. */

@@ -158,7 +158,7 @@ static int roll(struct sv_store *s)
 		s->log.next = s->log.after;
 		s->log.after = after;
 		s->log.offset = 0;
-		memset(s->log.recent, 0, sizeof(s->log.recent));
+		s->log.recent = (struct sv_recent){.next = 0};
 		s->log.virgin = virgin && s->log.flushes_here < MANY_FLUSHES;
 		s->log.flushes_here = 0;
 		s->log.generation = sv_new_generation(s);
@@ -186,28 +186,36 @@ void sv_part_at(struct sv_store *s, struct sv_part *part, uint8_t *stage, uint32
  * may go that way; where the batch before is older (survivors were written elsewhere meanwhile, or
  * a session was closed), a gap protects it. The walk knows of it (W1). With lock held.
  */
-static void leave_gap(struct sv_store *s)
+bool sv_gap_is_due(const struct sv_store *s, const struct sv_recent *recent, uint64_t offset)
 {
 	uint64_t gap = SV_GAP_PAGES * s->anchor.page_bytes;
 	bool due = false;
 
 	/* A batch is a page at least, so these are all that lie within the gap's reach. */
 	for (unsigned i = 0; i < SV_GAP_PAGES; i++)
-		due |= s->log.recent[i].end && s->log.recent[i].end + gap > s->log.offset &&
-		       s->ledger.stick_written_bytes - s->log.recent[i].log_bytes >
+		due |= recent->v[i].end && recent->v[i].end + gap > offset &&
+		       s->ledger.stick_written_bytes - recent->v[i].log_bytes >
 			       s->anchor.lie_window_bytes / 2;
-	if (!due || s->log.offset >= s->anchor.segment_bytes)
-		return;
-	s->log.offset = sv_min64(s->log.offset + gap, s->anchor.segment_bytes);
-	memset(s->log.recent, 0, sizeof(s->log.recent));
+	return due;
 }
 
-static void note_recent(struct sv_store *s)
+static void leave_gap(struct sv_store *s)
 {
-	unsigned i = s->log.recent_next++ % SV_GAP_PAGES;
+	uint64_t gap = SV_GAP_PAGES * s->anchor.page_bytes;
 
-	s->log.recent[i].end = s->log.offset;
-	s->log.recent[i].log_bytes = s->ledger.stick_written_bytes;
+	if (s->log.offset >= s->anchor.segment_bytes ||
+	    !sv_gap_is_due(s, &s->log.recent, s->log.offset))
+		return;
+	s->log.offset = sv_min64(s->log.offset + gap, s->anchor.segment_bytes);
+	s->log.recent = (struct sv_recent){.next = 0};
+}
+
+static void note_recent(const struct sv_store *s, struct sv_recent *recent, uint64_t end)
+{
+	unsigned i = recent->next++ % SV_GAP_PAGES;
+
+	recent->v[i].end = end;
+	recent->v[i].log_bytes = s->ledger.stick_written_bytes;
 }
 
 /* Over the head of a part whose write failed (L3). The stage is free. */
@@ -311,9 +319,9 @@ static void fill(struct sv_store *s, const struct sv_part *part, struct sv_head 
 	h->log_bytes = s->ledger.stick_written_bytes;
 	sv_tally(s);
 	s->ledger.batches++;
-	s->ledger.payload_bytes += apart ? 0 : part->user_bytes;
+	s->ledger.payload_bytes += part->user_bytes;
 	s->segs.clock = s->ledger.payload_bytes;
-	s->ledger.cleaner_bytes += apart ? part->payload_bytes : 0;
+	s->ledger.cleaner_bytes += apart ? part->payload_bytes - part->user_bytes : 0;
 	s->ledger.metadata_bytes += h->payload_offset;
 	s->ledger.metadata_bytes += apart ? 0 : part->payload_bytes - part->user_bytes;
 	s->ledger.padding_bytes += h->total_bytes - end;
@@ -393,7 +401,7 @@ int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags)
 	s->log.offset += h.total_bytes; /* L3 */
 	s->log.seq = h.seq;
 	s->log.last_bytes = h.total_bytes;
-	note_recent(s);
+	note_recent(s, &s->log.recent, s->log.offset);
 	memcpy(s->log.hash, h.hash, SV_HASH_BYTES);
 	note_used(s, &h);
 	sv_history_take(&s->history, &h, part->buf, false);
@@ -407,13 +415,13 @@ int sv_part_append_apart(struct sv_store *s, struct sv_part *part, struct sv_apa
 	int r;
 
 	pthread_mutex_lock(&s->writing); /* L6 */
-	finish(s, part, SV_BATCH_APART, &h);
+	finish(s, part, SV_BATCH_APART | (part->births ? SV_BATCH_BORN : 0), &h);
 	r = send(s, part, &h);
 	pthread_mutex_unlock(&s->writing);
 	if (r < 0)
 		return r;
 	to->offset += h.total_bytes;
-	to->log_bytes = s->ledger.stick_written_bytes; /* for the gap: clean.c */
+	note_recent(s, &to->recent, to->offset);
 	note_used(s, &h);
 	pthread_mutex_unlock(&s->lock);
 	return 0;

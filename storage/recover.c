@@ -410,9 +410,9 @@ static int recover_from(struct sv_store *s, const struct sv_anchor *a,
 
 static int refuse(const struct sv_anchor *a)
 {
-	if (a->features.incompat)
+	if (a->features.incompat & ~SV_INCOMPAT_KNOWN)
 		sv_why("it uses a feature this version does not know (incompatible bits %llx)",
-		       (unsigned long long)a->features.incompat);
+		       (unsigned long long)(a->features.incompat & ~SV_INCOMPAT_KNOWN));
 	else
 		sv_why("it was made by a newer version");
 	return -EPROTONOSUPPORT;
@@ -432,6 +432,10 @@ int sv_recover(struct sv_store *s)
 		sv_why("both anchors are damaged");
 	if (r < 0)
 		return r;
+	s->born.told = pair[0].features.incompat & pair[count - 1].features.incompat &
+		       SV_INCOMPAT_BORN; /* Z6 */
+	pair[0].features.incompat |= pair[count - 1].features.incompat;
+	pair[count - 1].features.incompat = pair[0].features.incompat;
 	r = recover_from(s, &pair[0], &pair[count - 1]);
 	if (r == -EBADMSG && count == 2)
 		r = recover_from(s, &pair[1], &pair[1]);
@@ -487,7 +491,7 @@ static int choose_head(struct sv_store *s)
 	int r = 0;
 
 	if (s->recovery.clean && s->anchor.epoch == s->log.epoch && !with_root) {
-		s->log.recent[0].end = s->log.offset; /* long ago: a gap is due */
+		s->log.recent.v[0].end = s->log.offset; /* long ago: a gap is due */
 		return 0;
 	}
 	if (!with_root && !s->recovery.lost_flushed_batches)

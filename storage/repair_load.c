@@ -127,25 +127,44 @@ static int identify(struct sv_repair *r)
 
 /* ---- units ---- */
 
-static bool unit_good(struct sv_repair *r, const struct sv_binding *bind, uint32_t stored)
+static bool unit_reads(struct sv_repair *r, const struct sv_binding *bind, uint32_t stored,
+		       struct sv_unit *ret_unit)
 {
 	struct sv_scratch *x = sv_scratch_get(r->s);
-	struct sv_unit unit;
 	uint8_t *data;
 	bool good = bind->place < r->s->geo.size_bytes &&
 		    stored <= r->s->geo.size_bytes - bind->place &&
 		    sv_read_raw(r->s, x, bind->place, stored, false, &data) == 0 &&
-		    sv_unit_verify(bind, data, stored, &unit) == 0;
+		    sv_unit_verify(bind, data, stored, ret_unit) == 0;
 
 	sv_scratch_put(r->s, x);
 	return good;
+}
+
+static bool unit_good(struct sv_repair *r, const struct sv_binding *bind, uint32_t stored)
+{
+	struct sv_unit unit;
+
+	return unit_reads(r, bind, stored, &unit);
+}
+
+/* Z2 (DESIGN, "Born apart"): it counts with the payload of the batch. */
+static bool birth_good(struct sv_repair *r, const struct sv_record *rec, uint64_t generation)
+{
+	struct sv_binding bind = {.store_id = r->s->anchor.store_id,
+				  .generation = generation,
+				  .place = rec->new_place,
+				  .subject = rec->lba};
+	struct sv_unit unit;
+
+	return unit_reads(r, &bind, rec->stored_bytes, &unit) && unit.check == rec->check;
 }
 
 static bool payload_good(struct sv_repair *r, const struct sv_found *f, const uint8_t *raw)
 {
 	struct sv_cur c = sv_cur_over((uint8_t *)raw + SV_HEAD_FIXED_BYTES,
 				      f->head_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
-	uint64_t at = f->place + f->payload_offset;
+	uint64_t at = f->place + f->payload_offset, generation = 0;
 
 	for (uint32_t i = 0; i < f->records; i++) {
 		struct sv_binding bind = {.store_id = r->s->anchor.store_id,
@@ -154,6 +173,10 @@ static bool payload_good(struct sv_repair *r, const struct sv_found *f, const ui
 		struct sv_record rec;
 
 		if (sv_record_get(&c, &rec) < 0)
+			return false;
+		if (rec.type == SV_REC_SEGMENT)
+			generation = rec.generation;
+		if (rec.type == SV_REC_BORN && !birth_good(r, &rec, generation))
 			return false;
 		if (rec.type != SV_REC_DATA && rec.type != SV_REC_PAGE)
 			continue;
@@ -302,6 +325,8 @@ static void refuse_lost_moves(struct sv_repair *r, const struct sv_found *f, uin
 			return;
 		if (rec.type == SV_REC_SEGMENT)
 			take_generation(r, &rec);
+		if (rec.type == SV_REC_BORN) /* Z6, where the anchors were lost */
+			r->s->anchor.features.incompat |= SV_INCOMPAT_BORN;
 		if (rec.type != SV_REC_MOVE || !move_is_lost(r, &rec))
 			continue;
 		rec.old_place = 0;

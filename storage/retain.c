@@ -204,6 +204,17 @@ static struct sv_kept kept_of(const struct sv_store *s, const struct sv_walked *
 	return kept;
 }
 
+/* Y4, where the first is about to be taken over. */
+static void note_before(struct sv_store *s, const struct sv_walk *w, const struct sv_walked *v)
+{
+	struct sv_retain *k = &s->retain;
+
+	if (k->count || v == w->v)
+		return;
+	k->before = kept_of(s, v - 1);
+	k->before_known = true;
+}
+
 void sv_retain_adopt(struct sv_store *s, const struct sv_walk *w, const struct sv_walked *v,
 		     const uint8_t *bytes)
 {
@@ -212,10 +223,26 @@ void sv_retain_adopt(struct sv_store *s, const struct sv_walk *w, const struct s
 
 	if (!k->mem || v->total_bytes > sv_stage_bytes(s))
 		return;
-	if (!k->count && v > w->v) {
-		k->before = kept_of(s, v - 1);
-		k->before_known = true;
-	}
+	note_before(s, w, v);
+	if (!reserve(k, &kept))
+		return;
+	fill_pieces(k, &kept, bytes);
+	k->v[k->count++] = kept;
+}
+
+void sv_retain_adopt_born(struct sv_store *s, const struct sv_walk *w, const struct sv_walked *v,
+			  uint64_t place, const struct sv_head *h, const uint8_t *bytes)
+{
+	struct sv_retain *k = &s->retain;
+	struct sv_kept kept = {.place = place,
+			       .end_bytes = h->log_bytes + h->total_bytes,
+			       .len_bytes = h->total_bytes,
+			       .seq = v->seq, /* Z5: a cut takes it along */
+			       .apart = true};
+
+	if (!k->mem || h->total_bytes > sv_stage_bytes(s) || sv_is_kept(s, place))
+		return;
+	note_before(s, w, v);
 	if (!reserve(k, &kept))
 		return;
 	fill_pieces(k, &kept, bytes);
@@ -237,6 +264,7 @@ static void adopt_survivors(struct sv_store *s, const struct sv_walked *v,
 		if (sv_head_decode(bytes + (at - s->anchor.page_bytes),
 				   size - (at - s->anchor.page_bytes), &h) < 0 ||
 		    !(h.flags & SV_BATCH_APART) || h.generation != rec->generation ||
+		    h.flags & SV_BATCH_BORN || /* these come with their batch (Z5) */
 		    sv_place(s, h.segment, h.offset) != kept.place ||
 		    h.total_bytes % k->piece_bytes || h.total_bytes > sv_stage_bytes(s) ||
 		    h.total_bytes > size - h.offset ||
@@ -274,7 +302,7 @@ void sv_retain_adopt_apart(struct sv_store *s, struct sv_walk *w, const struct s
 	if (!s->retain.mem)
 		return;
 	while (sv_record_get(&c, &rec) == 0 && rec.type == SV_REC_SEGMENT)
-		if (!was_swept(&s->retain, rec.generation) &&
+		if (!rec.bytes && !was_swept(&s->retain, rec.generation) &&
 		    sv_walk_read(s, w, sv_place(s, rec.segment, 0), s->anchor.segment_bytes,
 				 &data) == 0)
 			adopt_survivors(s, v, &rec, data);

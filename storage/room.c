@@ -65,7 +65,7 @@ static uint64_t segments_for(const struct sv_store *s, uint64_t bytes)
 /* A full batch, stored at its worst. */
 static uint64_t batch_segments(const struct sv_store *s)
 {
-	return segments_for(s, (uint64_t)s->arena.slots * UNIT_WORST_BYTES) + 2;
+	return segments_for(s, (uint64_t)s->arena.slots * UNIT_WORST_BYTES) + 2 + sv_may_bear(s);
 }
 
 /* A cycle's worth: to the next root, which may be a batch late, and twice lie_window. In each half
@@ -189,7 +189,8 @@ static uint64_t group_segments(const struct sv_store *s)
 	uint64_t blocks = s->arena.slots - s->arena.free_slots;
 	uint64_t ranges = s->batch[0].ranges + s->batch[1].ranges;
 
-	return segments_for(s, blocks * UNIT_WORST_BYTES + ranges * SV_REC_DISCARD_BYTES) + 2;
+	return segments_for(s, blocks * UNIT_WORST_BYTES + ranges * SV_REC_DISCARD_BYTES) + 2 +
+	       sv_may_bear(s);
 }
 
 /* That, and a checkpoint behind it. */

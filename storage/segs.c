@@ -221,6 +221,7 @@ void sv_segs_begin(struct sv_segs *segs, uint32_t segment, uint64_t generation, 
 	u->lineage = 0;
 	segs->v[segment].slack = 0;
 	segs->v[segment].packed = 0;
+	segs->v[segment].bears = false;
 	segs->v[segment].rate = 0;
 	segs->v[segment].visits = 0;
 	segs->v[segment].visit_mark = 0;

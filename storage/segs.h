@@ -21,6 +21,7 @@ struct sv_seg {
 	uint32_t packed;    /* live bytes when the cleaner had filled it, in this session; 0: it did
 			     * not. What is missing from it is all that another pass would win */
 	uint8_t role;
+	bool bears;	     /* what was born lies in it: padded, so never `packed` */
 	uint8_t visits;	     /* by the cleaner in this generation and session */
 	uint32_t visit_mark; /* checkpoints counted at the last of them, plus one */
 	/* How fast it empties (victim.c). In memory only. */

@@ -573,13 +573,16 @@ int sv_store_stage(struct sv_store *s)
 	s->order = malloc(slots * 4 * sizeof(uint32_t));
 	s->unapplied_room = (uint32_t)sv_min64(HEAD_MOST_BYTES, s->stage_bytes);
 	s->unapplied = malloc(s->unapplied_room);
-	return s->order && s->unapplied ? sv_heat_init(&s->heat, s->blocks) : -ENOMEM;
+	if (!s->order || !s->unapplied || sv_born_init(s, slots) < 0)
+		return -ENOMEM;
+	return sv_heat_init(&s->heat, s->blocks);
 }
 
 static void init_locks(struct sv_store *s)
 {
 	pthread_mutex_init(&s->cleaning, NULL);
 	pthread_mutex_init(&s->commit, NULL);
+	pthread_mutex_init(&s->aparting, NULL);
 	pthread_mutex_init(&s->writing, NULL);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->room, NULL);
@@ -600,11 +603,13 @@ void sv_store_free(struct sv_store *s)
 	free(s->apart_stage);
 	free(s->order);
 	sv_heat_free(&s->heat);
+	free(s->born.v);
 	free(s->unapplied);
 	sv_retain_free(s);
 	sv_io_free(s);
 	pthread_mutex_destroy(&s->cleaning);
 	pthread_mutex_destroy(&s->commit);
+	pthread_mutex_destroy(&s->aparting);
 	pthread_mutex_destroy(&s->writing);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->room);

@@ -24,10 +24,20 @@
  * Locks, in the order in which they are taken:
  *   cleaning  one cleaner, one growth, one anchor at a time
  *   commit    one appender to the chain at a time; also held for a whole checkpoint
+ *   aparting  the heads apart: the cleaner's while it writes survivors; else whoever holds commit
+ *             may have it, who never waits for it
  *   writing   one write of the log, of survivors or of an anchor at a time (L6)
  *   lock      the state in memory; never held across device I/O or compression
  *   the caches' own (cache_ram.h, cache_impl.h)
  */
+
+/* The batches appended last to a segment: where they end, and the log position then. */
+struct sv_recent {
+	struct {
+		uint64_t end, log_bytes;
+	} v[SV_GAP_PAGES];
+	unsigned next;
+};
 
 /* The chain's end. Changed with `commit` held; read under `lock`. */
 struct sv_log {
@@ -41,11 +51,7 @@ struct sv_log {
 	uint64_t flushed_seq; /* F */
 	uint64_t generation_seed, generations;
 	uint64_t unflushed_bytes;
-	/* The batches appended last: where they end in the head, and the log position then. */
-	struct {
-		uint64_t end, log_bytes;
-	} recent[SV_GAP_PAGES];
-	unsigned recent_next;
+	struct sv_recent recent;
 	bool failed;	       /* the last part's write did (L3) */
 	bool virgin;	       /* the head was never written before it became the head */
 	uint32_t flushes_here; /* of the device, while this segment is the head */
@@ -79,6 +85,7 @@ struct sv_part {
 	uint32_t segment;
 	uint64_t generation;
 	uint64_t user_bytes; /* of the payload: guest data (the rest is metadata) */
+	bool births;	     /* its units are noted for the part of the chain that names them */
 };
 
 /* Scratch memory for a read: borrowed for its length. */
@@ -172,7 +179,35 @@ struct sv_retain {
 struct sv_apart {
 	uint32_t segment; /* 0: none */
 	uint64_t offset, generation;
-	uint64_t log_bytes; /* log position when survivors were written last */
+	struct sv_recent recent;
+	bool virgin; /* it was never written before it became the head */
+};
+
+/* A block of the group that is sealed: sorted by its number. */
+struct sv_item {
+	uint64_t lba;
+	uint32_t slot;
+	bool born; /* apart */
+};
+#define SV_ZERO_SLOT UINT32_MAX
+
+/* A unit that was born: what the record says, and the batch apart that it lies in. */
+struct sv_birth {
+	uint64_t lba, place, check, generation;
+	uint32_t stored_bytes, offset, bytes;
+	uint8_t blocks;
+};
+
+/* born.c. Guarded by commit, but for what says otherwise. */
+struct sv_born {
+	struct sv_birth *v; /* of the group that is sealed */
+	uint32_t count, batches;
+	uint32_t done; /* they are in the chain */
+	uint32_t end;  /* of the items that are to be born: they come first */
+	/* Z6, under lock. */
+	bool wanted;
+	bool told;	     /* both anchors have the bit */
+	uint64_t from_bytes; /* where the log has to be flushed to */
 };
 
 struct sv_store {
@@ -188,7 +223,7 @@ struct sv_store {
 	struct sv_anchor anchor; /* identity and parameters; as last written */
 	uint64_t size_bytes, blocks;
 
-	pthread_mutex_t cleaning, commit, writing, lock;
+	pthread_mutex_t cleaning, commit, aparting, writing, lock;
 	pthread_cond_t room; /* writers wait here for the open batch to drain */
 	pthread_cond_t wake; /* of the keeper */
 	pthread_t keeper;
@@ -235,6 +270,7 @@ struct sv_store {
 	uint32_t stage_bytes;
 	uint32_t *order; /* sorted nodes of the batch being sealed; guarded by commit */
 	uint32_t order_count, order_done;
+	uint32_t order_end; /* of those that are being written */
 	uint32_t ranges_done;
 	bool group_ended;	 /* its last part is in the chain, but not yet in the map */
 	uint8_t *unapplied;	 /* header of the part that is next to be applied; by commit */
@@ -243,8 +279,9 @@ struct sv_store {
 	unsigned incompressible; /* units in a row */
 	unsigned unit_blocks;	 /* how many compressed well last time */
 
-	struct sv_apart apart[SV_APARTS]; /* guarded by cleaning */
+	struct sv_apart apart[SV_APARTS]; /* guarded by aparting */
 	uint8_t *apart_stage;		  /* like stage; guarded by cleaning */
+	struct sv_born born;
 
 	struct sv_stream stream;
 	struct sv_scratch *scratch;
@@ -328,6 +365,9 @@ struct sv_kept *sv_retain_nth(struct sv_store *s, uint32_t n);
 /* While a store is opened: a batch as recovery read it, one by one; and what it did not accept. */
 void sv_retain_adopt(struct sv_store *s, const struct sv_walk *w, const struct sv_walked *v,
 		     const uint8_t *bytes);
+/* Survivors that were born for a batch, before the batch itself (Z5). */
+void sv_retain_adopt_born(struct sv_store *s, const struct sv_walk *w, const struct sv_walked *v,
+			  uint64_t place, const struct sv_head *h, const uint8_t *bytes);
 /* The survivors that a batch's moves name. */
 void sv_retain_adopt_apart(struct sv_store *s, struct sv_walk *w, const struct sv_walked *v);
 bool sv_is_kept(struct sv_store *s, uint64_t place);
@@ -381,6 +421,9 @@ void sv_part_record(struct sv_part *part, const struct sv_record *rec);
 uint8_t *sv_part_space(const struct sv_part *part);
 uint64_t sv_part_unit(struct sv_store *s, struct sv_part *part, struct sv_unit *unit,
 		      uint64_t subject, uint32_t *ret_stored);
+/* Whether a torn write at `offset` could reach a batch that is older than half a lie_window; with
+ * the lock held. */
+bool sv_gap_is_due(const struct sv_store *s, const struct sv_recent *recent, uint64_t offset);
 /* Writes it; advances the chain. */
 int sv_part_append(struct sv_store *s, struct sv_part *part, uint32_t flags);
 /* The bytes of a part apart from the chain, described by the same header. */
@@ -414,6 +457,26 @@ static inline uint64_t sv_flush_distance(const struct sv_store *s)
 }
 /* Seals everything acknowledged up to `stamp`, and flushes the device where asked. */
 int sv_seal(struct sv_store *s, uint64_t stamp, bool flush);
+
+/* ---- born.c: long-lived blocks beside the chain ---- */
+int sv_born_init(struct sv_store *s, uint32_t slots);
+/* Z8, what does not change while a store is open. */
+bool sv_may_bear(const struct sv_store *s);
+/* Puts those of the group's items first that are to be born apart. */
+void sv_born_choose(struct sv_store *s, struct sv_item *v, uint32_t count);
+/* A part apart for items from order_done to order_end; -ENOSPC: there is no segment for it. */
+int sv_born_begin(struct sv_store *s, struct sv_part *part);
+void sv_born_note(struct sv_store *s, const struct sv_unit *unit, uint64_t lba, uint64_t place,
+		  uint32_t stored_bytes);
+/* Sends it; its births are those from the `first` on. */
+int sv_born_append(struct sv_store *s, struct sv_part *part, uint32_t first);
+/* Records of births that the chain does not tell of yet: bytes of them; as many as fit (false: not
+ * all). */
+uint64_t sv_born_record_bytes(const struct sv_store *s);
+bool sv_born_tell(struct sv_store *s, struct sv_part *part);
+/* Z6: around the writing of a pair of anchors. With the lock held. */
+void sv_born_mark(const struct sv_store *s, struct sv_anchor *anchor, bool lone);
+void sv_born_marked(struct sv_store *s, const struct sv_anchor *anchor, bool lone);
 
 /* ---- room.c: growth, the gate, reserves ---- */
 uint64_t sv_reserve_segments(const struct sv_store *s);
@@ -465,6 +528,8 @@ void sv_marks_add(struct sv_marks *marks, const struct sv_link *root, uint64_t l
 void sv_update_gate(struct sv_store *s); /* with lock held */
 
 /* ---- clean.c ---- */
+/* A head apart with room for so much; a new segment where it has none: -ENOSPC. */
+int sv_apart_roll(struct sv_store *s, struct sv_apart *head, uint32_t bytes);
 /* One pass. `squeeze`: over segments with units that are mostly dead, instead of those that hold
  * little. With cleaning held. */
 int sv_clean_pass(struct sv_store *s, bool squeeze, bool *ret_progress);
@@ -530,6 +595,11 @@ int sv_walk_head(struct sv_store *s, struct sv_walk *walk, uint32_t segment, uin
 		 struct sv_head *ret_head);
 int sv_walk_read(struct sv_store *s, struct sv_walk *walk, uint64_t place, uint32_t len_bytes,
 		 uint8_t **ret_data);
+
+/* ---- walk_born.c ---- */
+/* Whether what was born for a batch is there, all of it (Z2); kept in memory if `recent`. */
+int sv_walk_born(struct sv_store *s, struct sv_walk *w, const struct sv_walked *v, bool recent,
+		 bool *ret_good);
 
 /* ---- recover.c ---- */
 int sv_recover(struct sv_store *s);

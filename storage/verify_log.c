@@ -94,7 +94,7 @@ static int page_lives(const struct sv_verify *v, const struct sv_record *rec, ui
 
 static int unit_lives(const struct sv_verify *v, const struct sv_record *rec, uint64_t place)
 {
-	return rec->type == SV_REC_DATA ? data_lives(v, rec, place) : page_lives(v, rec, place);
+	return rec->type == SV_REC_PAGE ? page_lives(v, rec, place) : data_lives(v, rec, place);
 }
 
 /* ---- the chain ---- */
@@ -120,12 +120,26 @@ static bool unit_good(const struct sv_verify *v, struct sv_walk *w, const struct
 	return r == 0 && sv_unit_verify(bind, data, stored, &unit) == 0;
 }
 
+static int check_birth(const struct sv_verify *v, struct sv_walk *w, const struct sv_record *rec,
+		       uint64_t generation)
+{
+	struct sv_binding bind = {.store_id = v->s->anchor.store_id,
+				  .generation = generation,
+				  .place = rec->new_place,
+				  .subject = rec->lba};
+	int r;
+
+	if (unit_good(v, w, &bind, rec->stored_bytes, &r) || r < 0)
+		return r;
+	return tell_unless_live(v, rec, rec->new_place);
+}
+
 static int check_payload(const struct sv_verify *v, struct sv_walk *w, const struct sv_walked *b)
 {
 	struct sv_cur c = sv_cur_over(b->raw + SV_HEAD_FIXED_BYTES,
 				      b->raw_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
 	struct sv_head h;
-	uint64_t place;
+	uint64_t place, apart = 0;
 	int r = sv_head_peek(b->raw, b->raw_bytes, &h);
 
 	place = sv_place(v->s, b->segment, b->offset) + h.payload_offset;
@@ -137,6 +151,10 @@ static int check_payload(const struct sv_verify *v, struct sv_walk *w, const str
 
 		if (sv_record_get(&c, &rec) < 0)
 			return -EUCLEAN;
+		if (rec.type == SV_REC_SEGMENT)
+			apart = rec.generation;
+		if (rec.type == SV_REC_BORN)
+			r = check_birth(v, w, &rec, apart);
 		if (rec.type != SV_REC_DATA && rec.type != SV_REC_PAGE)
 			continue;
 		bind.subject = rec.type == SV_REC_DATA

@@ -6,8 +6,9 @@
  *     one's hash and the next sequence number. It lies behind it, or behind it and a gap of four
  *     pages, or at the start of the segment that it names.
  * W2  A read that fails is an error, never the end of the log.
- * W3  Payload is verified for every batch that is not known to be flushed, and for the newest
- *     lie_window bytes; what is older is trusted to be there, and checked when it is read.
+ * W3  Payload, and what was born for a batch (walk_born.c), is verified for every batch that is not
+ *     known to be flushed, and for the newest lie_window bytes; what is older is trusted to be
+ *     there, and checked when it is read.
  * W4  Behind a batch that recovery refused the chain goes on at the start of the next segment, with
  *     the opening of a later epoch: it was begun because of that refusal. So it is the successor,
  *     whatever else looks like one.
@@ -453,9 +454,11 @@ static int check_batch(struct sv_store *s, struct sv_walk *w, struct sv_walked *
 
 	*ret_good = true;
 	if (r == 0)
+		r = sv_walk_born(s, w, v, recent, ret_good);
+	if (r == 0)
 		r = sv_walk_read(s, w, sv_place(s, v->segment, v->offset), v->total_bytes, &data);
 	if (r == 0 && h.payload_bytes)
-		*ret_good = payload_good(s, &h, v->raw, data + h.payload_offset);
+		*ret_good &= payload_good(s, &h, v->raw, data + h.payload_offset);
 	if (r == 0 && *ret_good && recent)
 		sv_retain_adopt(s, w, v, data);
 	if (r == 0)

@@ -27,6 +27,11 @@ struct sv_format_params {
 
 enum sv_codec { SV_CODEC_LZ4 = 0, SV_CODEC_NONE = 1, SV_CODEC_ZSTD = 2 };
 
+/* Whether blocks that live long are written apart from the others at once (storage/DESIGN.md, "Born
+ * apart"): where the stick is fit for it and the writes are so; never; or, to try it, every other
+ * pair of blocks, whatever the stick and the writes. */
+enum sv_births { SV_BIRTHS_MEASURED, SV_BIRTHS_NEVER, SV_BIRTHS_TRIED };
+
 /* How a store is run on this host; none of it is stored. Zero fields take the default. */
 struct sv_open_options {
 	bool read_only;		/* recover in memory, write nothing */
@@ -37,9 +42,10 @@ struct sv_open_options {
 	uint32_t unit_bytes;	/* largest compressed unit; default 16 KiB, at most 64 KiB;
 				 * sv_unit_bytes has it for a stick that was measured */
 	enum sv_codec codec;	/* of guest data on the way in */
-	bool boot_set;		/* a guest starts from it: what it reads until it has settled is
-				 * recorded, and what earlier starts read is read ahead of it */
-	const char *host;	/* who runs it, kept in the session record; NULL: unknown */
+	enum sv_births births;
+	bool boot_set;	  /* a guest starts from it: what it reads until it has settled is
+			   * recorded, and what earlier starts read is read ahead of it */
+	const char *host; /* who runs it, kept in the session record; NULL: unknown */
 	/* What is read is kept: expanded in memory, and as it lies on the stick in encrypted files
 	 * on this host, where it survives the session. */
 	uint64_t cache_ram_bytes;   /* default 16 MiB; less than 256 KiB: nothing */

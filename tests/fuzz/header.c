@@ -21,7 +21,7 @@ static void look_at(const struct sv_record *rec)
 	fuzz_must(!c.bad);
 	c = sv_cur_over(raw, sizeof(raw));
 	fuzz_must(sv_record_get(&c, &again) == 0 && again.type == rec->type);
-	if (rec->type == SV_REC_DATA || rec->type == SV_REC_MOVE) {
+	if (rec->type == SV_REC_DATA || rec->type == SV_REC_MOVE || rec->type == SV_REC_BORN) {
 		fuzz_must(rec->blocks > 0 && rec->blocks <= SV_UNIT_MAX_BLOCKS);
 		fuzz_must(rec->lba % SV_PAGE_ENTRIES + rec->blocks <= SV_PAGE_ENTRIES);
 		fuzz_must(rec->stored_bytes <= SV_UNIT_MAX_BYTES && again.lba == rec->lba);

@@ -394,7 +394,8 @@ static void recheck_moves(const struct right *r, uint8_t *bytes, const struct sv
 
 		if (sv_record_get(&c, &rec) < 0)
 			return;
-		for (unsigned k = 0; rec.type == SV_REC_MOVE && k < r->rechecked; k++)
+		for (unsigned k = 0;
+		     (rec.type == SV_REC_MOVE || rec.type == SV_REC_BORN) && k < r->rechecked; k++)
 			if (rec.check == r->rechecks[k].old) {
 				rec.check = r->rechecks[k].new;
 				sv_record_put(&before, &rec);

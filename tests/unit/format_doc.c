@@ -49,6 +49,7 @@ static const struct {
 	{"ROOT", SV_REC_ROOT_BYTES},
 	{"SESSION", SV_REC_SESSION_BYTES},
 	{"SEGMENT", SV_REC_SEGMENT_BYTES},
+	{"BORN", SV_REC_BORN_BYTES},
 	{"HISTORY", SV_HISTORY_FIXED_BYTES},
 	{"Counts", sizeof(struct sv_counts)},
 	{"Span", SV_HISTORY_SPAN_BYTES},

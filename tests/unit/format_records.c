@@ -170,9 +170,12 @@ static void session_record(void **state)
 
 static void segment_record(void **state)
 {
-	static const uint8_t want[SV_REC_SEGMENT_BYTES] = {7, 0, 0, 0, 4, 3, 2, 1, 8, 7, 6, 5,
-							   4, 3, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0};
+	static const uint8_t want[SV_REC_SEGMENT_BYTES] = {
+		7, 0, 0, 0, 4,	  3,	2,    1,    8,	  7,	6,    5,
+		4, 3, 2, 1, 0x14, 0x13, 0x12, 0x11, 0x24, 0x23, 0x22, 0x21};
 	struct sv_record rec = {.type = SV_REC_SEGMENT,
+				.offset = 0x11121314,
+				.bytes = 0x21222324,
 				.segment = 0x01020304,
 				.generation = UINT64_C(0x0102030405060708)};
 	struct sv_record got;
@@ -184,6 +187,34 @@ static void segment_record(void **state)
 	assert_int_equal(got.type, rec.type);
 	assert_int_equal(got.segment, rec.segment);
 	assert_int_equal(got.generation, rec.generation);
+	assert_int_equal(got.offset, rec.offset);
+	assert_int_equal(got.bytes, rec.bytes);
+}
+
+static void born_record(void **state)
+{
+	static const uint8_t want[SV_REC_BORN_BYTES] = {
+		17,   3,    0,	  0,	0x10, 0x10, 0,	  0,	7,    0x07, 0x07,
+		0,    0,    0,	  0,	0,    0x10, 0,	  2,	1,    0,    0,
+		0x22, 0x11, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11};
+	struct sv_record rec = {.type = SV_REC_BORN,
+				.blocks = 3,
+				.stored_bytes = 4112,
+				.lba = 0x70707,
+				.new_place = UINT64_C(0x1122000001020010),
+				.check = UINT64_C(0x1122334455667788)};
+	uint8_t bytes[SV_REC_BORN_BYTES];
+	struct sv_record got;
+
+	(void)state;
+	trip_record(&rec, sizeof(bytes), &got, bytes);
+	assert_memory_equal(bytes, want, sizeof(want));
+	assert_int_equal(got.type, rec.type);
+	assert_int_equal(got.blocks, rec.blocks);
+	assert_int_equal(got.stored_bytes, rec.stored_bytes);
+	assert_int_equal(got.lba, rec.lba);
+	assert_int_equal(got.new_place, rec.new_place);
+	assert_int_equal(got.check, rec.check);
 }
 
 static int get_record(struct sv_record rec)
@@ -197,6 +228,7 @@ static int get_record(struct sv_record rec)
 
 #define DATA(...) ((struct sv_record){.type = SV_REC_DATA, __VA_ARGS__})
 #define MOVE(...) ((struct sv_record){.type = SV_REC_MOVE, .stored_bytes = 4112, __VA_ARGS__})
+#define BORN(...) ((struct sv_record){.type = SV_REC_BORN, .stored_bytes = 4112, __VA_ARGS__})
 #define PAGE(...) ((struct sv_record){.type = SV_REC_PAGE, .stored_bytes = 528, __VA_ARGS__})
 #define DISCARD(...) ((struct sv_record){.type = SV_REC_DISCARD, __VA_ARGS__})
 
@@ -222,6 +254,11 @@ static void records_must_make_sense(void **state)
 	assert_int_equal(get_record(MOVE(.blocks = 1, .old_place = 8)), -EBADMSG);
 	assert_int_equal(get_record(MOVE(.blocks = 1, .new_place = 8)), -EBADMSG);
 	assert_int_equal(get_record(MOVE(.blocks = 2, .lba = 127)), -EBADMSG);
+
+	assert_int_equal(get_record(BORN(.blocks = 2, .lba = 62)), 0);
+	assert_int_equal(get_record(BORN(.blocks = 2, .lba = 63)), -EBADMSG);
+	assert_int_equal(get_record(BORN(.blocks = 0)), -EBADMSG);
+	assert_int_equal(get_record(BORN(.blocks = 1, .new_place = 8)), -EBADMSG);
 
 	assert_int_equal(get_record(PAGE(.tree = 1, .level = 7)), 0);
 	assert_int_equal(get_record(PAGE(.tree = 2)), -EBADMSG);
@@ -349,6 +386,7 @@ int main(void)
 		cmocka_unit_test(root_record),
 		cmocka_unit_test(session_record),
 		cmocka_unit_test(segment_record),
+		cmocka_unit_test(born_record),
 		cmocka_unit_test(records_must_make_sense),
 		cmocka_unit_test(unknown_record_types_are_refused),
 		cmocka_unit_test(later_records_are_skipped),
