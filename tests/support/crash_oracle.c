@@ -24,6 +24,10 @@
  *  O4  A batch that goes to the device in pieces counts from its last one on. Pieces of one follow
  *      each other; what other threads write may come in between.
  *
+ *  O6  What was born for a batch is a part of it: it survived if the bytes of these units, as the
+ *      last write before the batch put them there, are on the medium, but for those that were
+ *      written over since (O5).
+ *
  *  O5  A batch that was written over since, in a segment that was used again, is nothing that a
  *      recovery could need: if it was too early for that, J1 and J2 of store_cut.c find out.
  *
@@ -44,7 +48,8 @@ static bool changes_disk(const struct sv_head *head, const uint8_t *bytes)
 	struct sv_record rec;
 
 	for (uint32_t i = 0; i < head->records && sv_record_get(&c, &rec) == 0; i++)
-		if (rec.type == SV_REC_DATA || rec.type == SV_REC_DISCARD)
+		if (rec.type == SV_REC_DATA || rec.type == SV_REC_DISCARD ||
+		    rec.type == SV_REC_BORN)
 			return true;
 	return false;
 }
@@ -121,19 +126,66 @@ static bool find_end(const struct crash_log *log, struct crash_batch *batch)
 	return true;
 }
 
-static size_t written_over(const struct crash_log *log, const struct crash_batch *batch)
+/* The first record behind `record` that changes [from, end). */
+static size_t written_over(const struct crash_log *log, size_t record, uint64_t from, uint64_t end)
 {
-	const struct crash_record *mine = &log->records[batch->first];
-	uint64_t end = mine->off_bytes + batch->check_bytes;
-
-	for (size_t i = batch->record + 1; i < log->count; i++) {
+	for (size_t i = record + 1; i < log->count; i++) {
 		const struct crash_record *other = &log->records[i];
 
 		if ((other->event == CRASH_WRITE || other->event == CRASH_DISCARD) &&
-		    other->off_bytes < end && other->off_bytes + other->len_bytes > mine->off_bytes)
+		    other->off_bytes < end && other->off_bytes + other->len_bytes > from)
 			return i;
 	}
 	return SIZE_MAX;
+}
+
+/* The last write before a batch that put something at this place. */
+static size_t writer_of(const struct crash_log *log, size_t before, uint64_t off_bytes)
+{
+	for (size_t i = before; i-- > 0;) {
+		const struct crash_record *r = &log->records[i];
+
+		if ((r->event == CRASH_WRITE || r->event == CRASH_DISCARD) &&
+		    r->off_bytes <= off_bytes && off_bytes < r->off_bytes + r->len_bytes)
+			return i;
+	}
+	abort(); /* a record that names what was never written: no run goes on from there */
+}
+
+/* O6: one unit, in as many pieces as it was written in. */
+static void add_born(const struct crash_log *log, struct crash_batch *b, uint64_t off, uint32_t len)
+{
+	while (len > 0) {
+		size_t i = writer_of(log, b->first, off);
+		const struct crash_record *r = &log->records[i];
+		struct crash_born born = {.record = i, .off_bytes = off};
+
+		born.at = (uint32_t)(off - r->off_bytes);
+		born.len_bytes = (uint32_t)sv_min64(len, r->len_bytes - born.at);
+		born.over = written_over(log, i, off, off + born.len_bytes);
+		b->born = must(realloc(b->born, (b->born_count + 1) * sizeof(b->born[0])));
+		b->born[b->born_count++] = born;
+		off += born.len_bytes;
+		len -= born.len_bytes;
+	}
+}
+
+static void read_births(const struct crash_log *log, struct crash_oracle *oracle,
+			struct crash_batch *b)
+{
+	const uint8_t *bytes = log->records[b->first].data;
+	struct sv_cur c = sv_cur_over((uint8_t *)bytes + SV_HEAD_FIXED_BYTES,
+				      b->head_bytes - SV_HEAD_FIXED_BYTES - SV_HASH_BYTES);
+	struct sv_record rec;
+	struct sv_head h;
+
+	if (b->anchor || sv_head_peek(bytes, b->head_bytes, &h) < 0)
+		return;
+	for (uint32_t i = 0; i < h.records && sv_record_get(&c, &rec) == 0; i++)
+		if (rec.type == SV_REC_BORN) {
+			add_born(log, b, rec.new_place, rec.stored_bytes);
+			oracle->born++;
+		}
 }
 
 static int by_end(const void *a, const void *b)
@@ -162,7 +214,9 @@ void crash_oracle_read(const struct dev_crash *medium, uint64_t back_bytes,
 		batch.write = write;
 		if (!find_end(log, &batch))
 			continue;
-		batch.over = written_over(log, &batch);
+		batch.over = written_over(log, batch.record, record->off_bytes,
+					  record->off_bytes + batch.check_bytes);
+		read_births(log, &oracle, &batch);
 		keep(&oracle, &batch);
 	}
 	qsort(oracle.v, oracle.count, sizeof(*oracle.v), by_end);
@@ -171,6 +225,8 @@ void crash_oracle_read(const struct dev_crash *medium, uint64_t back_bytes,
 
 void crash_oracle_free(struct crash_oracle *oracle)
 {
+	for (size_t i = 0; i < oracle->count; i++)
+		free(oracle->v[i].born);
 	free(oracle->v);
 	*oracle = (struct crash_oracle){0};
 }
@@ -205,6 +261,21 @@ static bool holds(const struct dev_crash *fork, const struct crash_log *log,
 		if (!dev_crash_holds(fork, piece->data, n, at))
 			return false;
 		at += n;
+	}
+	return true;
+}
+
+/* O6 */
+static bool holds_born(const struct dev_crash *fork, const struct crash_log *log,
+		       const struct crash_batch *b, size_t end_record)
+{
+	for (size_t i = 0; i < b->born_count; i++) {
+		const struct crash_born *born = &b->born[i];
+
+		if (born->over >= end_record &&
+		    !dev_crash_holds(fork, log->records[born->record].data + born->at,
+				     born->len_bytes, born->off_bytes))
+			return false;
 	}
 	return true;
 }
@@ -264,7 +335,7 @@ void crash_oracle_judge(const struct crash_oracle *oracle, const struct dev_cras
 		if (b->anchor)
 			continue;
 		if (i >= first && b->over >= end_record && /* O5 */
-		    !holds(fork, log, b, b->check_bytes))
+		    (!holds(fork, log, b, b->check_bytes) || !holds_born(fork, log, b, end_record)))
 			break;
 		data |= b->data;
 		if (!b->last)

@@ -5,6 +5,13 @@
 
 #include "dev_crash.h"
 
+/* A piece of a unit that was born apart, and the write that put it there. */
+struct crash_born {
+	size_t record, over; /* over: as of a batch */
+	uint64_t off_bytes;
+	uint32_t at, len_bytes; /* in the record */
+};
+
 /* A batch of the chain as it was written, or an anchor. */
 struct crash_batch {
 	size_t first;	/* record of the log with its beginning; */
@@ -17,12 +24,15 @@ struct crash_batch {
 	bool anchor;
 	bool data; /* it changes the disk: units or discards */
 	bool last; /* nothing is accepted only together with it */
+	struct crash_born *born;
+	size_t born_count;
 };
 
 struct crash_oracle {
 	struct crash_batch *v; /* in order of their ends */
 	size_t count, capacity;
 	uint64_t back_bytes; /* how far back a cut reaches */
+	uint64_t born;	     /* units */
 };
 
 /* What a cut left of the chain. */

@@ -60,6 +60,16 @@ static bool has_data(const struct store_image *image, const struct edit_batch *b
 	return first_unit(image, batch, &u);
 }
 
+static bool has_born(const struct store_image *image, const struct edit_batch *batch)
+{
+	struct edit_unit u;
+
+	for (unsigned i = 0; image_record(image, batch, i, &u); i++)
+		if (u.rec.type == SV_REC_BORN)
+			return true;
+	return false;
+}
+
 /* ---- the damage ---- */
 
 static void lose_first_anchor(struct store_image *image)
@@ -189,6 +199,18 @@ static void lose_leaf(struct store_image *image)
 	lose_pages(image, SV_TREE_MAP, 3);
 }
 
+/* Of the newest batch that has one: nothing was written there since. */
+static void lose_born_unit(struct store_image *image)
+{
+	const struct edit_batch *b = newest(image, has_born, 0);
+	struct edit_unit u;
+	unsigned i = 0;
+
+	while (!image_record(image, b, i, &u) || u.rec.type != SV_REC_BORN)
+		i++;
+	image_flip(image, u.rec.new_place + SV_UNIT_HEAD_BYTES);
+}
+
 static void cut_short(struct store_image *image)
 {
 	image->len_bytes -= image->segment_bytes;
@@ -213,6 +235,10 @@ static const struct golden goldens[] = {
 	{"should-fail-shorter-place", GOLDEN_CLOSED, cut_short},
 	{"should-fail-unit", GOLDEN_CLOSED, lose_unit},
 	{"should-fail-map-page", GOLDEN_CLOSED, lose_leaf},
+	{"v1-born-closed", GOLDEN_BORN, NULL},
+	{"v1-born-flushed", GOLDEN_BORN_FLUSHED, NULL},
+	{"v1-born-torn", GOLDEN_BORN_TORN, NULL},
+	{"should-fail-born-unit", GOLDEN_BORN, lose_born_unit},
 };
 
 const char *golden_damage_name(unsigned index)

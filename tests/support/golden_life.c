@@ -95,16 +95,23 @@ static void work(struct life *l, unsigned writes)
 	life_flush(l);
 }
 
-int golden_open(struct store_image *image, bool read_only, enum sv_codec codec,
-		struct sv_store **ret_store)
+static int open_as(struct store_image *image, bool read_only, enum sv_codec codec,
+		   enum sv_births births, struct sv_store **ret_store)
 {
 	const struct life_way way = {.host = "golden",
 				     .batch_bytes = 128 << 10,
 				     .map_ram_bytes = MAP_RAM_BYTES,
 				     .codec = codec,
+				     .births = births,
 				     .seed = SEED + codec};
 
 	return life_open(&way, image, read_only, ret_store);
+}
+
+int golden_open(struct store_image *image, bool read_only, enum sv_codec codec,
+		struct sv_store **ret_store)
+{
+	return open_as(image, read_only, codec, SV_BIRTHS_MEASURED, ret_store);
 }
 
 /* The list itself. `begin` and `end` are called around the sessions of a store. */
@@ -140,8 +147,26 @@ static void begin_session(struct life *l, unsigned session, void *ctx)
 {
 	static const enum sv_codec codecs[3] = {SV_CODEC_LZ4, SV_CODEC_NONE, SV_CODEC_ZSTD};
 	struct making *m = ctx;
+	enum sv_births births = m->end < GOLDEN_BORN ? SV_BIRTHS_MEASURED : SV_BIRTHS_TRIED;
 
-	must(golden_open(m->image, false, codecs[session], &l->store) == 0, "open");
+	must(open_as(m->image, false, codecs[session], births, &l->store) == 0, "open");
+}
+
+/* The payload of a batch, or of what was born for it: of the batch apart that it names. */
+static void shred(struct store_image *image, const struct edit_batch *batch, bool born)
+{
+	uint64_t place = batch->place + batch->head.payload_offset;
+	uint32_t len = batch->head.payload_bytes;
+	struct edit_unit u;
+
+	for (unsigned i = 0; born && image_record(image, batch, i, &u); i++)
+		if (u.rec.type == SV_REC_BORN) {
+			place = u.rec.new_place;
+			len = u.rec.stored_bytes;
+		}
+	must(len > 0 && (!born || place != batch->place + batch->head.payload_offset),
+	     "the batch to be torn");
+	memset(image->bytes + place, 0xa5, len);
 }
 
 /* The batch that is torn was never in the list: nothing of it may be seen. */
@@ -160,10 +185,9 @@ static void tear(struct life *l, struct making *m)
 	}
 	must(sv_store_flush(l->store) == 0, "flush");
 	count = image_chain(m->image, chain, 1024);
+	must(count > 1, "the batch to be torn");
 	last = &chain[count - 1];
-	must(count > 1 && last->head.payload_bytes > 0, "the batch to be torn");
-	memset(m->image->bytes + last->place + last->head.payload_offset, 0xa5,
-	       last->head.payload_bytes);
+	shred(m->image, last, m->end == GOLDEN_BORN_TORN);
 }
 
 static void end_session(struct life *l, unsigned session, void *ctx)
@@ -176,11 +200,11 @@ static void end_session(struct life *l, unsigned session, void *ctx)
 		must(sv_store_clean(l->store, 6, &cleaned) == 0 && cleaned > 0, "clean");
 		must(sv_store_flush(l->store) == 0, "flush");
 	}
-	if (session < 2 || m->end == GOLDEN_CLOSED) {
+	if (session < 2 || m->end == GOLDEN_CLOSED || m->end == GOLDEN_BORN) {
 		must(sv_store_close(l->store) == 0, "close");
 		return;
 	}
-	if (m->end == GOLDEN_TORN)
+	if (m->end == GOLDEN_TORN || m->end == GOLDEN_BORN_TORN)
 		tear(l, m);
 	sv_store_abandon(l->store);
 }

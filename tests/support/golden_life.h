@@ -20,6 +20,10 @@ enum golden_end {
 	GOLDEN_CLOSED,
 	GOLDEN_FLUSHED, /* the last batch was flushed, and nothing says so */
 	GOLDEN_TORN,	/* a batch behind that has lost its last pages */
+	/* With blocks that were born apart. */
+	GOLDEN_BORN,	     /* closed */
+	GOLDEN_BORN_FLUSHED, /* not closed */
+	GOLDEN_BORN_TORN,    /* the last batch is whole, but for what was born for it */
 };
 /* Through the engine; aborts where that fails. */
 void golden_life_make(enum golden_end end, struct store_image *ret_image);

@@ -28,6 +28,7 @@ int life_open(const struct life_way *way, struct store_image *image, bool read_o
 				       .batch_bytes = way->batch_bytes,
 				       .map_ram_bytes = way->map_ram_bytes,
 				       .codec = way->codec,
+				       .births = way->births,
 				       .seed = way->seed,
 				       .host = way->host};
 	struct sv_dev *dev = image_dev(image);

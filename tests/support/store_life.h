@@ -13,9 +13,10 @@
 /* How a store is opened, and how often a session flushes and cleans: once in so many writes. */
 struct life_way {
 	const char *host;
-	uint32_t batch_bytes; /* this and the next three as in sv_open_options */
+	uint32_t batch_bytes; /* this and the next four as in sv_open_options */
 	uint64_t map_ram_bytes;
 	enum sv_codec codec;
+	enum sv_births births;
 	uint64_t seed;
 	unsigned flush_one_in, clean_one_in;
 };

@@ -34,15 +34,28 @@
 #define NESTED_DIRTY_BYTES (96 * KIB)
 
 const struct runner_geometry runner_geometries[] = {
-	{"64K/4K", 64 * KIB, 4 * KIB, 64 * KIB, 16 * MIB, 1 * MIB, 128 * KIB, 256 * KIB, 0, 0},
-	{"256K/16K", 256 * KIB, 16 * KIB, 128 * KIB, 40 * MIB, 2 * MIB, 512 * KIB, MIB, 0, 0},
-	{"128K/4K", 128 * KIB, 4 * KIB, 32 * KIB, 24 * MIB, MIB + 512, 64 * KIB, 128 * KIB, 0, 0},
-	{"tight", 64 * KIB, 4 * KIB, 64 * KIB, 5 * MIB, 1 * MIB, 128 * KIB, 256 * KIB, 0, 0},
-	{"full", 64 * KIB, 4 * KIB, 64 * KIB, 4 * MIB, 3 * MIB, 128 * KIB, 256 * KIB, 0, 0},
+	{"64K/4K", 64 * KIB, 4 * KIB, 64 * KIB, 16 * MIB, 1 * MIB, 128 * KIB, 256 * KIB, 0, 0,
+	 SV_BIRTHS_MEASURED},
+	{"256K/16K", 256 * KIB, 16 * KIB, 128 * KIB, 40 * MIB, 2 * MIB, 512 * KIB, MIB, 0, 0,
+	 SV_BIRTHS_MEASURED},
+	{"128K/4K", 128 * KIB, 4 * KIB, 32 * KIB, 24 * MIB, MIB + 512, 64 * KIB, 128 * KIB, 0, 0,
+	 SV_BIRTHS_MEASURED},
+	{"tight", 64 * KIB, 4 * KIB, 64 * KIB, 5 * MIB, 1 * MIB, 128 * KIB, 256 * KIB, 0, 0,
+	 SV_BIRTHS_MEASURED},
+	{"full", 64 * KIB, 4 * KIB, 64 * KIB, 4 * MIB, 3 * MIB, 128 * KIB, 256 * KIB, 0, 0,
+	 SV_BIRTHS_MEASURED},
 	{"grows", 64 * KIB, 4 * KIB, 64 * KIB, 12 * MIB, 2 * MIB, 64 * KIB, 128 * KIB, 3 * MIB,
-	 320 * KIB},
+	 320 * KIB, SV_BIRTHS_MEASURED},
+	{"64K/4K born", 64 * KIB, 4 * KIB, 64 * KIB, 16 * MIB, 1 * MIB, 128 * KIB, 256 * KIB, 0, 0,
+	 SV_BIRTHS_TRIED},
+	{"256K/16K born", 256 * KIB, 16 * KIB, 128 * KIB, 40 * MIB, 2 * MIB, 512 * KIB, MIB, 0, 0,
+	 SV_BIRTHS_TRIED},
+	{"tight born", 64 * KIB, 4 * KIB, 64 * KIB, 5 * MIB, 1 * MIB, 128 * KIB, 256 * KIB, 0, 0,
+	 SV_BIRTHS_TRIED},
+	{"full born", 64 * KIB, 4 * KIB, 64 * KIB, 4 * MIB, 3 * MIB, 128 * KIB, 256 * KIB, 0, 0,
+	 SV_BIRTHS_TRIED},
 	{"tiny", 64 * KIB, 4 * KIB, 64 * KIB, 4 * MIB, 1 * MIB, 64 * KIB, 128 * KIB,
-	 3 * MIB + 256 * KIB, 64 * KIB},
+	 3 * MIB + 256 * KIB, 64 * KIB, SV_BIRTHS_MEASURED},
 };
 /* The last one is for sequences. */
 const unsigned runner_geometry_count = sizeof(runner_geometries) / sizeof(runner_geometries[0]) - 1;
@@ -120,6 +133,7 @@ bool runner_open(struct runner *run, const struct dev_crash_cut *cut, int *ret_e
 		.batch_bytes = 256 * KIB,
 		.map_ram_bytes = 256 * KIB,
 		.host = "runner",
+		.births = run->geometry->births,
 		.seed = prng_next(&run->rng) | 1,
 	};
 	struct sv_dev *dev;
@@ -179,10 +193,34 @@ static void on_finding(void *context, const struct sv_finding *finding)
 		      finding->what, finding->off_bytes, finding->len_bytes, finding->place_bytes);
 }
 
+/* What would be written again after a pull is of the generation that its segment has now: nothing
+ * of a group that was refused. */
+static bool check_kept(struct runner *run)
+{
+	struct sv_store *s = run->store;
+
+	for (uint32_t n = 0; s->retain.mem != NULL && n < s->retain.count; n++) {
+		const struct sv_kept *kept = sv_retain_nth(s, n);
+		uint64_t segment = kept->place / s->anchor.segment_bytes;
+		uint8_t *bytes = must(malloc(kept->len_bytes));
+		struct sv_head h = {0};
+
+		sv_retain_copy(s, kept, bytes);
+		if (sv_head_decode(bytes, kept->len_bytes, &h) < 0 ||
+		    h.generation != s->segs.v[segment].usage.generation)
+			runner_failed(run, "what is kept for %" PRIx64 " is not its segment's",
+				      kept->place);
+		free(bytes);
+	}
+	return run->why[0] == '\0';
+}
+
 bool runner_check_structure(struct runner *run, bool deep)
 {
 	int r = sv_store_check(run->store, deep, on_finding, run, NULL);
 
+	if (r == 0 && !check_kept(run))
+		return false;
 	return r == 0 ? run->why[0] == '\0' : runner_failed(run, "check: %s", strerror(-r));
 }
 
@@ -631,6 +669,7 @@ static bool finish(struct runner *run, bool good)
 		       runner_check_structure(run, true);
 	runner_abandon(run);
 	crash_oracle_read(run->medium, runner_reach_bytes(run), &run->oracle);
+	run->born = run->oracle.born;
 	return good;
 }
 

@@ -18,6 +18,7 @@ struct runner_geometry {
 	uint64_t place_bytes, disk_bytes, lie_window_bytes, checkpoint_bytes;
 	/* How far the place can grow: at first (0: all of it), and more with each open. */
 	uint64_t start_bytes, grow_bytes;
+	enum sv_births births;
 };
 
 extern const struct runner_geometry runner_geometries[];
@@ -89,6 +90,7 @@ struct runner {
 	uint64_t losses;      /* cuts after which flushed writes were gone */
 	uint64_t losses_said; /* and recovery said so */
 	uint64_t losses_told; /* and could know it */
+	uint64_t born;	      /* units that were born apart, by the oracle */
 	uint64_t damaged;     /* cuts after which blocks gave EIO, as they may (J7) */
 	bool *unreadable;     /* of each block, by the last look at damage */
 	char why[400];	      /* the first failure; "" while there is none */

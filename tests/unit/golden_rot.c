@@ -35,7 +35,7 @@ struct plan {
 	bool closed; /* the last session ended well */
 };
 
-static const struct life_way way = {
+static struct life_way way = {
 	.host = "rot", .batch_bytes = 128 << 10, .flush_one_in = 4, .clean_one_in = 40};
 
 static struct sv_format_params params(uint32_t segment_bytes, uint64_t lie_window_bytes,
@@ -97,6 +97,21 @@ static uint64_t proven_seq(const struct world *w)
 	return tail->flags & SV_BATCH_CLOSE ? tail->seq : tail->flushed_seq;
 }
 
+/* Whether a batch behind that one names what was born there: it belongs to that batch. */
+static bool was_born_behind(const struct world *w, uint64_t place, uint64_t seq)
+{
+	struct edit_unit u;
+
+	for (unsigned i = 0; i < w->batches; i++)
+		for (unsigned k = 0; w->chain[i].head.seq > seq &&
+				     image_record(&w->life.image, &w->chain[i], k, &u);
+		     k++)
+			if (u.rec.type == SV_REC_BORN && place + 512 > u.rec.new_place &&
+			    place < u.rec.new_place + u.rec.stored_bytes)
+				return true;
+	return false;
+}
+
 /* Whether what lies there was proven to be flushed, so that its loss must be noticed. */
 static bool proven(const struct world *w, uint64_t place)
 {
@@ -104,7 +119,7 @@ static bool proven(const struct world *w, uint64_t place)
 		if (place >= w->chain[i].place &&
 		    place < w->chain[i].place + w->chain[i].head.total_bytes)
 			return w->chain[i].head.seq <= proven_seq(w);
-	return true;
+	return !was_born_behind(w, place, proven_seq(w));
 }
 
 /* Promise 4: never wrong data, never older data, unless opening said that there is a loss. */
@@ -161,6 +176,16 @@ static void rot_in_a_store_that_was_not_closed(void **state)
 
 	(void)state;
 	sweep(&plan);
+}
+
+static void rot_in_what_was_born(void **state)
+{
+	const struct plan plan = {3, 60, 64 << 10, 256 << 10, false};
+
+	(void)state;
+	way.births = SV_BIRTHS_TRIED;
+	sweep(&plan);
+	way.births = SV_BIRTHS_MEASURED;
 }
 
 /*
@@ -355,6 +380,7 @@ int main(void)
 		cmocka_unit_test(rot_in_a_closed_store),
 		cmocka_unit_test(a_rotten_header_beyond_the_window),
 		cmocka_unit_test(rot_in_a_store_that_was_not_closed),
+		cmocka_unit_test(rot_in_what_was_born),
 		cmocka_unit_test(a_rotten_page_of_the_segment_table),
 		cmocka_unit_test(rot_behind_a_close_stays_what_it_is),
 		cmocka_unit_test(the_anchor_of_an_earlier_store),

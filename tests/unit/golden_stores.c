@@ -22,7 +22,8 @@
  * gives EIO and nothing else does.
  *
  * `unit-golden_stores --write` makes all images of this version anew: only before a version is
- * released. Afterwards its images stay, and the next version's are added.
+ * released. Afterwards its images stay, and others are added: `--write PART` makes those with that
+ * in their name.
  */
 #define STORES TEST_DIR "/golden/stores/"
 #define LINES_MAX 64u
@@ -283,12 +284,14 @@ static void test_table_is_whole(void **state)
 	}
 }
 
-static int write_all(void)
+static int write_all(const char *part)
 {
 	for (unsigned i = 0; golden_damage_name(i) != NULL; i++) {
 		struct store_image image;
 		char path[512];
 
+		if (strstr(golden_damage_name(i), part) == NULL)
+			continue;
 		golden_damage_make(i, &image);
 		snprintf(path, sizeof(path), STORES "%s.zst", golden_damage_name(i));
 		if (!image_save(&image, path)) {
@@ -308,7 +311,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_table_is_whole),
 	};
 
-	if (argc == 2 && strcmp(argv[1], "--write") == 0)
-		return write_all();
+	if (argc >= 2 && strcmp(argv[1], "--write") == 0)
+		return write_all(argc > 2 ? argv[2] : "");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,7 +53,9 @@
 #define STEPS_MOST (OPS * CHUNK)
 #define READS 400u
 #define FLUSHES 4000u
-#define GEOMETRIES 3u
+/* Of the runner; the last one has blocks that are born apart. */
+static const unsigned geometries[] = {0, 1, 2, 6};
+#define GEOMETRIES 4u
 #define SEEDS 1u
 
 struct step {
@@ -113,7 +115,7 @@ static bool failed(struct world *w, const char *format, ...)
 /* Longer than what threads can have under way at once: DESIGN.md, "Moves". */
 static uint64_t lie_window_bytes(const struct world *w)
 {
-	return 8 * (uint64_t)runner_geometries[w->geometry].segment_bytes;
+	return 8 * (uint64_t)runner_geometries[geometries[w->geometry]].segment_bytes;
 }
 
 /* ---- blocks ---- */
@@ -481,11 +483,13 @@ static bool judge(struct world *w, const struct dev_crash *fork, const struct de
 
 static bool one_cut(struct crash_farm *farm, struct world *w, const struct dev_crash_cut *cut)
 {
-	const struct sv_open_options options = {.manual = true,
-						.batch_bytes = 256u << 10,
-						.map_ram_bytes = 256u << 10,
-						.host = "threads",
-						.seed = cut->seed | 1};
+	const struct sv_open_options options = {
+		.manual = true,
+		.batch_bytes = 256u << 10,
+		.map_ram_bytes = 256u << 10,
+		.host = "threads",
+		.births = runner_geometries[geometries[w->geometry]].births,
+		.seed = cut->seed | 1};
 	struct dev_crash *fork = dev_crash_fork(w->medium, cut);
 	uint64_t print = dev_crash_print(fork);
 	struct dev_crash *whole = dev_crash_clone(fork); /* as the cut left it */
@@ -509,7 +513,7 @@ static bool one_cut(struct crash_farm *farm, struct world *w, const struct dev_c
 
 static bool cut_everywhere(struct crash_farm *farm, struct world *w)
 {
-	const struct runner_geometry *g = &runner_geometries[w->geometry];
+	const struct runner_geometry *g = &runner_geometries[geometries[w->geometry]];
 	uint64_t writes = dev_crash_recorded(w->medium);
 	struct prng rng = {w->seed ^ 0xc7};
 	bool good = true;
@@ -536,12 +540,13 @@ static bool cut_everywhere(struct crash_farm *farm, struct world *w)
 
 static bool open_world(struct world *w)
 {
-	const struct runner_geometry *g = &runner_geometries[w->geometry];
+	const struct runner_geometry *g = &runner_geometries[geometries[w->geometry]];
 	struct sv_format_params params = runner_format_params(g);
 	const struct sv_open_options options = {.batch_bytes = 256u << 10,
 						.map_ram_bytes = 256u << 10,
 						.batch_age_ms = 3,
 						.host = "threads",
+						.births = g->births,
 						.seed = w->seed};
 	const struct sv_geometry geometry = {.size_bytes = 1u << 20,
 					     .max_bytes = g->place_bytes,
@@ -574,7 +579,8 @@ static bool run_job(struct crash_farm *farm, uint64_t number, void *context)
 	w->mode = (enum runner_mode)(number % RUNNER_MODES);
 	w->geometry = (unsigned)(number / RUNNER_MODES % GEOMETRIES);
 	w->seed = 1 + number / RUNNER_MODES / GEOMETRIES;
-	reach = lie_window_bytes(w) + 4 * (uint64_t)runner_geometries[w->geometry].segment_bytes;
+	reach = lie_window_bytes(w) +
+		4 * (uint64_t)runner_geometries[geometries[w->geometry]].segment_bytes;
 	good = open_world(w);
 	dev_crash_set_hook(w->medium, hook, w);
 	good = good && run_threads(w);

@@ -151,7 +151,8 @@ static bool uncut(struct crash_farm *of, uint64_t number, void *context)
 {
 	unsigned geometry = (unsigned)number;
 	struct runner_config config = {geometry, RUNNER_PLAIN, 100, 4000, false};
-	bool fills = strcmp(runner_geometries[geometry].name, "full") == 0;
+	bool fills = strncmp(runner_geometries[geometry].name, "full", 4) == 0;
+	bool bears = runner_geometries[geometry].births == SV_BIRTHS_TRIED;
 	uint64_t place_bytes = runner_geometries[geometry].place_bytes;
 	struct runner run;
 	bool good = runner_record(&config, &run);
@@ -162,8 +163,13 @@ static bool uncut(struct crash_farm *of, uint64_t number, void *context)
 		say_failure(&run, "none");
 	if (good && (run.last.ledger.segments_cleaned <= 20 || run.last.ledger.checkpoints <= 20 ||
 		     run.last.ledger.stick_written_bytes <= 2 * place_bytes || run.nested < 100 ||
-		     (fills && run.full < 10))) {
-		print_error("geometry %s: too little happened\n", run.geometry->name);
+		     (fills && run.full < 10) || (bears && run.born < (fills ? 300 : 1000)))) {
+		print_error("geometry %s: too little happened: %" PRIu64 " cleaned, %" PRIu64
+			    " roots, %" PRIu64 " bytes, %" PRIu64 " nested, %" PRIu64
+			    " refused, %" PRIu64 " born\n",
+			    run.geometry->name, run.last.ledger.segments_cleaned,
+			    run.last.ledger.checkpoints, run.last.ledger.stick_written_bytes,
+			    run.nested, run.full, run.born);
 		good = false;
 	}
 	runner_free(&run);

@@ -18,7 +18,9 @@
 #include "store_runner.h"
 
 #define MOST_BATCHES 8192u
-#define GEOMETRIES 4u /* of the runner: those whose place always has room */
+/* Of the runner: those whose place always has room. */
+static const unsigned geometries[] = {0, 1, 2, 3, 6};
+#define GEOMETRIES (sizeof(geometries) / sizeof(geometries[0]))
 
 /*
  * A disk lives: writes, discards, flushes, cleaning, sessions that are closed or not. Then copies
@@ -33,16 +35,17 @@ struct world {
 
 static uint64_t lost_in_all, cuts, rescued;
 
-static const struct life_way way = {
+static struct life_way way = {
 	.host = "test", .batch_bytes = 128 << 10, .flush_one_in = 4, .clean_one_in = 30};
 
 static struct world *world_make(unsigned geometry, unsigned sessions, unsigned writes, bool closed)
 {
-	const struct runner_geometry *g = &runner_geometries[geometry];
+	const struct runner_geometry *g = &runner_geometries[geometries[geometry]];
 	const struct sv_format_params params = runner_format_params(g);
 	struct world *w = calloc(1, sizeof(*w));
 
 	assert_non_null(w);
+	way.births = g->births;
 	store_life_begin(&way, g->place_bytes, &params, 7 + geometry, &w->life);
 	store_life_sessions(&w->life, sessions, writes, closed);
 	w->count = image_batches(&w->life.image, w->batches, MOST_BATCHES);
@@ -477,7 +480,7 @@ static void a_cut_repair_is_repaired(void **state)
 {
 	(void)state;
 	for (unsigned geometry = 0; geometry < GEOMETRIES; geometry++) {
-		struct world *w = world_make(geometry, 3, 100, geometry % 2);
+		struct world *w = world_make(geometry, 3, 100, geometry % 2 == 1);
 
 		for (size_t i = 0; i < KINDS; i++)
 			if (kinds[i].whole)

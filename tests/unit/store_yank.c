@@ -100,6 +100,7 @@ static bool open_store(struct run *run, const struct dev_crash_cut *cut, int *re
 		.batch_bytes = 256 * KIB,
 		.map_ram_bytes = 256 * KIB,
 		.host = "yank",
+		.births = run->geometry->births,
 		.seed = prng_next(&run->rng) | 1,
 	};
 	struct sv_dev *dev = dev_crash_open(run->medium, cut);
