@@ -25,6 +25,7 @@
  *   stick=P3           on a simulated stick: the longest request on its clock, too
  *   span=65536         MiB of a thin disk that is written at random, `times` times `mib` / 4 of it
  *   tail=0.5           part of the overwrites that is measured, at their end
+ *   births=0           no block is born apart; 1: where the engine finds that it pays
  *
  * The reserve is what the engine keeps out of the guest's reach so that the log can always go on:
  * the anchors' segments, the heads and those they name, free ones, and those that hold nothing but
@@ -44,7 +45,8 @@ struct bench {
 	uint64_t random;
 	double longest_s;
 	double reserve_sum, samples;
-	uint64_t reserve;
+	uint64_t reserve, births;
+	double took_s; /* by the stick's clock, for what was measured */
 };
 
 static double now_s(struct bench *b)
@@ -89,8 +91,12 @@ static int new_store(struct bench *b, uint64_t size_bytes)
 					  .page_bytes = (uint32_t)(b->page * KIB),
 					  .lie_window_bytes = b->lie * KIB,
 					  .checkpoint_bytes = b->checkpoint * KIB};
-	struct sv_open_options options = {
-		.manual = true, .batch_bytes = b->batch * KIB, .host = "bench", .seed = 1};
+	struct sv_open_options options = {.manual = true,
+					  .batch_bytes = b->batch * KIB,
+					  .host = "bench",
+					  .births =
+						  b->births ? SV_BIRTHS_MEASURED : SV_BIRTHS_NEVER,
+					  .seed = 1};
 	struct sv_dev *dev;
 	int r = new_device(b, &dev);
 
@@ -204,16 +210,18 @@ static void print(struct bench *b, const struct sv_ledger *from, const struct sv
 	double want = hot ? ideal_split(u, 0.2, 0.8) : greedy_part(u);
 	double want0 = hot ? ideal_split(u0, 0.2, 0.8) : greedy_part(u0);
 
+	want = isfinite(want) ? want : -1; /* none: a thin disk; and JSON knows no other */
+
 	printf("{\"load\": \"%s\", \"segments\": %" PRIu64 ", \"reserve\": %" PRIu64
 	       ", \"reserve_used\": %.1f, \"u_promised\": %.4f, \"u\": %.4f, \"part\": %.4f"
 	       ", \"ideal_promised\": %.4f, \"ideal\": %.4f, \"ratio_promised\": %.3f"
 	       ", \"ratio\": %.3f, \"metadata\": %.4f, \"padding\": %.4f, \"wa\": %.4f"
-	       ", \"longest_s\": %.3f, \"density\": %.3f, \"ratio_dense\": %.3f}\n",
+	       ", \"mb_s\": %.3f, \"longest_s\": %.3f, \"density\": %.3f, \"ratio_dense\": %.3f}\n",
 	       b->load, b->store->segs.count, b->reserve, b->reserve_sum / b->samples, u0, u, part,
 	       want0, want, part / want0, part / want,
 	       (double)(to->metadata_bytes - from->metadata_bytes) / payload,
 	       (double)(to->padding_bytes - from->padding_bytes) / payload, stick / payload,
-	       b->longest_s, dense,
+	       b->took_s > 0 ? payload / 1e6 / b->took_s : 0, b->longest_s, dense,
 	       part / (hot ? ideal_split(u / dense, 0.2, 0.8) : greedy_part(u / dense)));
 }
 
@@ -236,16 +244,19 @@ static int run(struct bench *b)
 {
 	struct sv_status from, to;
 	uint64_t count;
+	double since_s;
 	int r = begin(b, &count);
 
 	b->longest_s = 0;
 	if (r == 0)
 		r = overwrite(b, (uint64_t)((double)count * (1 - b->tail)), false);
 	b->reserve_sum = b->samples = 0;
+	since_s = now_s(b);
 	sv_store_status(b->store, &from);
 	if (r == 0)
 		r = overwrite(b, (uint64_t)((double)count * b->tail), false);
 	sv_store_status(b->store, &to);
+	b->took_s = now_s(b) - since_s;
 	if (r == 0)
 		print(b, &from.ledger, &to.ledger);
 	return r;
@@ -271,6 +282,7 @@ static bool argument(struct bench *b, const char *arg)
 		    {"checkpoint=", .n = &b->checkpoint},
 		    {"batch=", .n = &b->batch},
 		    {"seed=", .n = &b->random},
+		    {"births=", .n = &b->births},
 		    {"span=", .n = &b->span}};
 
 	for (unsigned i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
@@ -302,6 +314,7 @@ int main(int argc, char **argv)
 			  .lie = 2048,
 			  .checkpoint = 4096,
 			  .batch = 2048,
+			  .births = 1,
 			  .random = 1};
 	int r;
 
